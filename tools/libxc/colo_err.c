@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#include "colo_err.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const class_names[] = {
+    [COLO_OK] = "ok",
+    [COLO_ERR_LOCAL] = "local",
+    [COLO_ERR_PROTOCOL] = "protocol",
+    [COLO_ERR_PEER_EOF] = "peer-eof",
+    [COLO_ERR_PEER_SILENT] = "peer-silent",
+    [COLO_ERR_CANCELLED] = "cancelled",
+    [COLO_ERR_TIMEOUT] = "timeout",
+    [COLO_ERR_REFUSED] = "refused",
+    [COLO_ERR_GUEST_DOWN] = "guest-down",
+    [COLO_ERR_STOPPED] = "stopped",
+};
+
+const char *colo_err_class_name(enum colo_err_class cls)
+{
+    return (size_t)cls < sizeof(class_names) / sizeof(class_names[0]) ? class_names[cls] : "?";
+}
+
+void colo_err_clear(struct colo_err *e)
+{
+    if (e)
+        memset(e, 0, sizeof(*e));
+}
+
+static void fill(struct colo_err *e, enum colo_err_class cls, const char *reason)
+{
+    e->cls = cls;
+    snprintf(e->reason, sizeof(e->reason), "%s", reason ? reason : colo_err_class_name(cls));
+}
+
+int colo_fail(struct colo_err *e, enum colo_err_class cls, const char *reason, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!e)
+        return -1;
+    fill(e, cls, reason);
+    va_start(ap, fmt);
+    vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int colo_fail_errno(struct colo_err *e, int err, const char *fmt, ...)
+{
+    va_list ap;
+    size_t len;
+
+    if (!e)
+        return -1;
+    fill(e, COLO_ERR_LOCAL, NULL);
+    va_start(ap, fmt);
+    vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+    va_end(ap);
+    len = strlen(e->msg);
+    snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", strerror(err));
+    return -1;
+}
+
+int colo_err_prefix(struct colo_err *e, const char *fmt, ...)
+{
+    char old[sizeof(e->msg)];
+    va_list ap;
+    size_t len;
+
+    if (!e)
+        return -1;
+    memcpy(old, e->msg, sizeof(old));
+    va_start(ap, fmt);
+    vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+    va_end(ap);
+    len = strlen(e->msg);
+    if (len + 1 < sizeof(e->msg)) {
+        e->msg[len++] = ':';
+        e->msg[len] = '\0';
+    }
+    if (len + 1 < sizeof(e->msg)) {
+        e->msg[len++] = ' ';
+        snprintf(e->msg + len, sizeof(e->msg) - len, "%s", old);
+    }
+    return -1;
+}
+
+colo_time colo_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (colo_time)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int colo_poll_ms(colo_time deadline)
+{
+    colo_time left;
+
+    if (deadline == COLO_NO_DEADLINE)
+        return -1;
+    left = deadline - colo_now();
+    if (left <= 0)
+        return 0;
+    left = (left + COLO_MS - 1) / COLO_MS;
+    return left > INT_MAX ? INT_MAX : (int)left;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The channel: bytes in, bytes out, with a deadline and a cancel fd.  The second of the two seams.
+ *
+ * A channel listens while it speaks: a write that blocks goes on reading into a bounded buffer, so
+ * that life signs of the peer are noticed, and a peer that is silent for `silence` nanoseconds
+ * while we wait for it (in either direction) is an error of its own class.  Time in which we do
+ * not wait on the channel (busy with the guest) is not held against the peer.
+ *
+ * Thread use: one thread reads.  Writers (that thread, and the heartbeat) take the write lock for
+ * a whole record: xc_sr_channel_writev does so by itself.
+ */
+#ifndef XC_SR_CHANNEL_H
+#define XC_SR_CHANNEL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "colo_err.h"
+
+#define XC_SR_CHANNEL_BUF ((size_t)256 << 10)
+
+struct xc_sr_channel {
+    int rfd, wfd;  /* non-blocking; either may be -1 (a file that is only read or written) */
+    int cancel_fd; /* readable = give up with COLO_ERR_CANCELLED; -1 = none */
+    colo_time silence; /* how long the peer may be silent while waited for; 0 = no limit */
+
+    /* private */
+    colo_time heard; /* when a byte last came in, or when we last began to wait */
+    bool eof;
+    unsigned char *buf; /* read ahead, [head, tail) */
+    size_t head, tail;
+    pthread_mutex_t wlock;
+    uint64_t bytes_in, bytes_out; /* totals; read them with xc_sr_channel_bytes */
+    int rflags, wflags; /* the fds' flags before we changed them, restored by fini */
+};
+
+/* Takes over rfd and wfd (may be the same fd, or -1): makes them non-blocking.  fini restores the
+ * flags; closing the fds is the caller's. */
+int xc_sr_channel_init(struct xc_sr_channel *ch, int rfd, int wfd, int cancel_fd,
+                       struct colo_err *err);
+void xc_sr_channel_fini(struct xc_sr_channel *ch);
+
+/*
+ * Read exactly len bytes.  EOF before the first byte and EOF inside are both COLO_ERR_PEER_EOF,
+ * with messages that tell which.  deadline bounds the whole call (COLO_ERR_TIMEOUT).
+ */
+int xc_sr_channel_read(struct xc_sr_channel *ch, void *dst, size_t len, colo_time deadline,
+                       struct colo_err *err);
+
+/* Write all of iov (which is consumed: its entries are changed), under the write lock. */
+int xc_sr_channel_writev(struct xc_sr_channel *ch, struct iovec *iov, int cnt, colo_time deadline,
+                         struct colo_err *err);
+/* Same for a writer that already holds ch->wlock, for records made of several writes. */
+int xc_sr_channel_writev_locked(struct xc_sr_channel *ch, struct iovec *iov, int cnt,
+                                colo_time deadline, struct colo_err *err);
+
+/*
+ * Take in what has arrived without waiting.  *avail = bytes that a read would get at once.
+ * EOF, or silence past the limit, is reported as an error as soon as the buffer is empty.
+ */
+int xc_sr_channel_pump(struct xc_sr_channel *ch, size_t *avail, struct colo_err *err);
+
+/* Look at the next len buffered bytes without taking them; NULL when fewer are buffered. */
+const void *xc_sr_channel_peek(const struct xc_sr_channel *ch, size_t len);
+
+/* The peer's silence runs from now: called when we begin to wait after having been busy. */
+void xc_sr_channel_listen(struct xc_sr_channel *ch);
+
+/* Deadline at which the peer counts as silent, for a caller's own poll; COLO_NO_DEADLINE if off. */
+colo_time xc_sr_channel_silent_at(const struct xc_sr_channel *ch);
+
+#endif
