@@ -67,7 +67,7 @@ int colo_fail_errno(struct colo_err *e, int err, const char *fmt, ...)
 
 int colo_err_prefix(struct colo_err *e, const char *fmt, ...)
 {
-    char old[sizeof(e->msg)];
+    char old[sizeof(e->msg)]; /* the old message, moved behind the prefix */
     va_list ap;
     size_t len;
 
@@ -78,14 +78,7 @@ int colo_err_prefix(struct colo_err *e, const char *fmt, ...)
     vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
     va_end(ap);
     len = strlen(e->msg);
-    if (len + 1 < sizeof(e->msg)) {
-        e->msg[len++] = ':';
-        e->msg[len] = '\0';
-    }
-    if (len + 1 < sizeof(e->msg)) {
-        e->msg[len++] = ' ';
-        snprintf(e->msg + len, sizeof(e->msg) - len, "%s", old);
-    }
+    snprintf(e->msg + len, sizeof(e->msg) - len, ": %.*s", (int)sizeof(e->msg), old);
     return -1;
 }
 
