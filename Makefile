@@ -1,0 +1,294 @@
+# xen-colo: see README.md for the two commands to start with, `make help` for all of them.
+# SPDX-License-Identifier: GPL-2.0-only
+
+B := build
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+.DEFAULT_GOAL := all
+
+# ---------------------------------------------------------------------------------------------
+# Goals that work before anything is configured. Those that test or show something first bring the
+# machine what it needs, then call make again for the goals further down.
+
+before_configure := help deps demo check check-unit check-fuzz check-e2e check-long check-valgrind \
+                    format lint clean distclean
+
+.PHONY: $(before_configure)
+
+help:
+	@echo 'make             configure and build'
+	@echo 'make demo        from nothing to a protected guest that survives a power cut'
+	@echo 'make check       every test: check-unit, check-fuzz and check-e2e'
+	@echo 'make check-long  the end-to-end tests that take minutes'
+	@echo 'make check-valgrind   the unit tests under valgrind'
+	@echo 'make install     honours PREFIX and DESTDIR'
+	@echo 'make stage       install into build/stage, with the test helpers, for the lab'
+	@echo 'make deps        install the Debian packages that all this needs (as root)'
+	@echo 'make format, make lint          source layout; static analysis'
+	@echo 'make clean, make distclean      remove what was built; remove build/'
+	@echo
+	@echo 'T=PATTERN picks unit tests and fuzz targets (T=test-xc-%), PYTEST_ARGS end-to-end tests.'
+
+deps:
+	tools/bootstrap build test lab
+
+demo:
+	@tools/bootstrap build lab
+	@$(MAKE) stage
+	xen/demo
+
+# Each part leaves its counts in build/check/; check adds them up whatever failed.
+RUN_CHECK := $(PYTHON) -B tools/tests/run-check
+
+check:
+	@rm -f $(B)/check/*.counts
+	@tools/bootstrap build test lab
+	@for part in unit fuzz e2e; do $(MAKE) run-check-$$part || :; done; \
+	/usr/bin/python3 -B tools/tests/run-check sum unit fuzz e2e
+
+check-unit check-fuzz:
+	@rm -f $(B)/check/$(@:check-%=%).counts
+	@tools/bootstrap build test
+	@$(MAKE) run-$@
+
+check-e2e check-long:
+	@rm -f $(B)/check/$(@:check-%=%).counts
+	@tools/bootstrap build test lab
+	@$(MAKE) run-$@
+
+check-valgrind:
+	@tools/bootstrap build test dev
+	@$(MAKE) run-$@
+
+SOURCES_IN_GIT = $$(git ls-files 'tools/*.c' 'tools/*.h' 'stubdom/*.c' 'stubdom/*.h' 'xen/*.c')
+
+format:
+	@tools/bootstrap dev
+	@files="$(SOURCES_IN_GIT)"; [ -z "$$files" ] || clang-format -i $$files
+
+lint:
+	@tools/bootstrap build test dev
+	@$(MAKE) run-lint
+
+clean:
+	rm -rf $(filter-out $(B)/config.mk $(B)/config.h $(B)/lab,$(wildcard $(B)/* $(B)/.[!.]*))
+
+distclean:
+	rm -rf $(B)
+
+# ---------------------------------------------------------------------------------------------
+# Everything below needs build/config.mk, which make brings up to date by itself.
+
+ifneq ($(filter-out $(before_configure),$(or $(MAKECMDGOALS),all)),)
+include $(B)/config.mk
+endif
+include Config.mk
+
+$(B)/config.mk: configure
+	@CC='$(CC)' ./configure $(CONFIGURE_ARGS) >$(B).log 2>&1 || { cat $(B).log; rm -f $(B).log; exit 1; }
+	@tail -n 1 $(B).log; mv $(B).log $(B)/configure.log
+
+LIB_SRC  := $(sort $(wildcard tools/libxc/*.c tools/libxl/*.c))
+XL_SRC   := $(sort $(wildcard tools/xl/*.c))
+UNIT_ALL := $(sort $(wildcard tools/tests/unit/*.c))
+FUZZ_ALL := $(sort $(wildcard tools/tests/fuzz/*.c))
+E2E_SRC  := $(sort $(wildcard tools/tests/e2e/*.c))
+
+T ?= %
+name_of = $(basename $(notdir $(1)))
+UNIT_TESTS  := $(filter $(T),$(call name_of,$(filter tools/tests/unit/test-%,$(UNIT_ALL))))
+UNIT_HELP   := $(filter-out tools/tests/unit/test-%,$(UNIT_ALL))
+FUZZ_TESTS  := $(filter $(T),$(call name_of,$(filter tools/tests/fuzz/fuzz-%,$(FUZZ_ALL))))
+FUZZ_HELP   := $(filter-out tools/tests/fuzz/fuzz-% tools/tests/fuzz/mkseeds.c,$(FUZZ_ALL))
+FUZZ_SEEDER := $(wildcard tools/tests/fuzz/mkseeds.c)
+E2E_HELPERS := $(E2E_SRC:tools/tests/e2e/%.c=$(B)/e2e/%)
+
+# Tests that also run under ThreadSanitizer: by name, or listed in unit.mk, where a test can also
+# ask for its own link flags (LDFLAGS_test-foo := -Wl,--wrap=read).
+TSAN_TESTS :=
+-include tools/tests/unit/unit.mk
+TSAN_RUN := $(sort $(filter test-%-threads $(TSAN_TESTS),$(UNIT_TESTS)))
+
+LIB    := $(B)/libxencolo.so.$(SO_MAJOR)
+XL     := $(if $(XL_SRC),$(B)/xl)
+MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/man/*.pod)))
+
+.PHONY: all
+all: $(LIB) $(B)/libxencolo.a $(XL) $(MANS)
+
+# ---------------------------------------------------------------------------------------------
+# Compilation. Objects of one kind live under build/KIND/, at their source's path.
+
+# V=1 shows the commands.
+quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
+
+# $(call keep,TEXT): rewrite the target with TEXT only when it differs, so that what depends on
+# it is rebuilt exactly when the text changes.
+keep = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+
+.PHONY: FORCE
+FORCE:
+
+# $(call kind,KIND,COMPILER,FLAGS,LIBRARY)
+define kind
+$(B)/$(1)/.flags: FORCE
+	$$(call keep,$(2) $(3))
+
+$(B)/$(1)/.objects: FORCE
+	$$(call keep,$(LIB_SRC))
+
+$(B)/$(1)/tools/%.o: tools/%.c $(B)/$(1)/.flags
+	@mkdir -p $$(@D)
+	$$(call quiet,CC,$$(if $$(filter-out obj,$(1)),[$(1)] )$$<)$(2) $(3) -MMD -MP -c -o $$@ $$<
+
+$(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
+	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
+
+DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC))
+endef
+
+UNIT_CFLAGS := -Itools/tests/unit $(CMOCKA_CFLAGS)
+
+$(eval $(call kind,obj,$(CC),$(COLO_CFLAGS) $$(if $$(findstring /unit/,$$<),$(UNIT_CFLAGS)),$(B)/libxencolo.a))
+$(eval $(call kind,asan,$(CC),$(SAN_CFLAGS) $(ASAN_FLAGS) $(UNIT_CFLAGS),$(B)/asan/libxencolo.a))
+$(eval $(call kind,tsan,$(CC),$(SAN_CFLAGS) $(TSAN_FLAGS) $(UNIT_CFLAGS),$(B)/tsan/libxencolo.a))
+$(eval $(call kind,fuzz,$(CLANG),$(SAN_CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link \
+    -Itools/tests/fuzz,$(B)/fuzz/libxencolo.a))
+$(eval $(call kind,clang,$(CLANG),$(COLO_CFLAGS),$(B)/clang/libxencolo.a))
+
+-include $(wildcard $(DEPS))
+
+# $(call shared,DIR,COMPILER): the shared library and xl under DIR. The library is linked from
+# the whole of the static one.
+define shared
+$(1)/libxencolo.so.$(SO_MAJOR): $(1)/libxencolo.a
+	$$(call quiet,LD,$$@)$(2) -shared -Wl,-soname,$$(@F) $(COLO_LDFLAGS) -o $$@ \
+	    -Wl,--whole-archive $$< -Wl,--no-whole-archive $(DEPS_LIBS)
+	@ln -sf $$(@F) $(1)/libxencolo.so
+endef
+$(eval $(call shared,$(B),$(CC)))
+$(eval $(call shared,$(B)/clang,$(CLANG)))
+
+$(B)/xl: $(XL_SRC:%.c=$(B)/obj/%.o) $(LIB)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) -L$(B) -lxencolo $(DEPS_LIBS)
+
+$(B)/clang/xl: $(XL_SRC:%.c=$(B)/clang/%.o) $(B)/clang/libxencolo.so.$(SO_MAJOR)
+	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) -L$(B)/clang -lxencolo \
+	    $(DEPS_LIBS)
+
+$(B)/man/%: docs/man/%.pod
+	@mkdir -p $(@D)
+	$(call quiet,POD,$<)$(POD2MAN) --utf8 --errors=die --name='$(basename $(@F))' \
+	    --section='$(patsubst .%,%,$(suffix $(@F)))' --center=xen-colo --release='$(VERSION)' $< $@
+
+# ---------------------------------------------------------------------------------------------
+# Tests. Building goes on past errors (-k); run-check counts what could not be built as failed.
+
+# $(call unit_test,KIND,DIR,FLAGS,LIBRARY): each unit test is one program, DIR/NAME.
+define unit_test
+$(2)/%: $(B)/$(1)/tools/tests/unit/%.o $(UNIT_HELP:%.c=$(B)/$(1)/%.o) $(4)
+	@mkdir -p $$(@D)
+	$$(call quiet,LD,$$@)$(CC) $(3) -o $$@ $$(filter %.o,$$^) $$(LDFLAGS_$$*) $(4) $(DEPS_LIBS) \
+	    $(CMOCKA_LIBS)
+endef
+$(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libxencolo.a))
+$(eval $(call unit_test,asan,$(B)/asan/unit,$(ASAN_FLAGS),$(B)/asan/libxencolo.a))
+$(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libxencolo.a))
+
+UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/unit/%) $(UNIT_TESTS:%=$(B)/asan/unit/%) \
+                 $(TSAN_RUN:%=$(B)/tsan/unit/%)
+
+.PHONY: build-unit check-build-clang run-check-unit run-check-valgrind
+build-unit: all check-build-clang $(UNIT_PROGRAMS)
+
+check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(if $(XL_SRC),$(B)/clang/xl)
+
+run-check-unit:
+	@$(MAKE) -k build-unit; $(RUN_CHECK) unit --built $$? $(UNIT_PROGRAMS)
+
+run-check-valgrind:
+	@$(MAKE) -k $(UNIT_TESTS:%=$(B)/unit/%); \
+	$(RUN_CHECK) valgrind --built $$? $(UNIT_TESTS:%=$(B)/unit/%)
+
+$(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $(B)/fuzz/libxencolo.a
+	@mkdir -p $(@D)
+	$(call quiet,LD,$@)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
+	    $(B)/fuzz/libxencolo.a $(DEPS_LIBS)
+
+# The seeder is an ordinary program: mkseeds DIR writes DIR/TARGET/NAME files with our own writers.
+$(B)/fuzz/mkseeds: $(B)/obj/tools/tests/fuzz/mkseeds.o $(FUZZ_HELP:%.c=$(B)/obj/%.o) $(B)/libxencolo.a
+	@mkdir -p $(@D)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libxencolo.a $(DEPS_LIBS)
+
+$(B)/fuzz/seeds/.made: $(B)/fuzz/mkseeds
+	@rm -rf $(@D) && mkdir -p $(@D)
+	$(call quiet,SEEDS,$(@D))$< $(@D) && touch $@
+
+.PHONY: build-fuzz run-check-fuzz
+build-fuzz: $(FUZZ_TESTS:%=$(B)/fuzz/bin/%) $(if $(FUZZ_SEEDER),$(B)/fuzz/seeds/.made)
+
+run-check-fuzz:
+	@$(MAKE) -k build-fuzz; \
+	$(RUN_CHECK) fuzz --built $$? --seconds $(FUZZ_SECONDS) $(FUZZ_TESTS:%=$(B)/fuzz/bin/%)
+
+$(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $< -L$(B) -lxencolo $(DEPS_LIBS)
+
+# The lab takes far longer than the build, so a broken build is not tried on it.
+.PHONY: run-check-e2e run-check-long
+run-check-e2e run-check-long:
+	@$(MAKE) -k stage; $(RUN_CHECK) $(@:run-check-%=%) --built $$? -- $(PYTEST_ARGS)
+
+# ---------------------------------------------------------------------------------------------
+# Source layout, size and static analysis.
+
+.PHONY: run-lint
+run-lint:
+	@files="$(SOURCES_IN_GIT)"; [ -n "$$files" ] || exit 0; failed=0; \
+	clang-format --dry-run -Werror $$files || failed=1; \
+	wc -l $$files | awk '$$2 != "total" && $$1 > 500 { print $$2 ": " $$1 " lines, more than 500"; bad = 1 } \
+	    END { exit bad }' || failed=1; \
+	printf '%s\n' $$files | grep '^tools/.*\.c$$' | xargs -P "$$(nproc)" -n 2 sh -c \
+	    'clang-tidy --quiet "$$@" -- $(BASE_CFLAGS) $(UNIT_CFLAGS) -Itools/tests/fuzz 2>/dev/null' lint || failed=1; \
+	exit $$failed
+
+# ---------------------------------------------------------------------------------------------
+# Installation. `install -C` leaves files alone that are already the same.
+
+INSTALL_PROGRAM := install -C -m 0755
+INSTALL_DATA    := install -C -m 0644
+D = $(DESTDIR)
+
+# $(call put,COMMAND,FILES,DIR): install FILES, if there are any, into DIR.
+put = $(if $(strip $(2)),install -d '$(D)$(3)' && $(1) $(2) '$(D)$(3)/')
+
+.PHONY: install stage
+install: all
+	$(call put,$(INSTALL_PROGRAM),$(XL),$(sbindir))
+	install -d '$(D)$(libdir)'
+	$(INSTALL_DATA) $(LIB) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR).$(SO_MINOR)'
+	ln -sf libxencolo.so.$(SO_MAJOR).$(SO_MINOR) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR)'
+	ln -sf libxencolo.so.$(SO_MAJOR) '$(D)$(libdir)/libxencolo.so'
+	$(foreach m,$(MANS),$(call put,$(INSTALL_DATA),$(m),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))) &&) :
+	$(call put,$(INSTALL_PROGRAM),$(wildcard tools/hotplug/Linux/*),$(scriptdir))
+	$(call put,$(INSTALL_DATA),$(wildcard config/bash-completion/*),$(datadir)/bash-completion/completions)
+	$(call put,$(INSTALL_DATA),$(wildcard config/systemd/*),$(unitdir))
+	$(call put,$(INSTALL_DATA),$(wildcard config/*.conf config/*.cfg),$(datadir)/doc/xen-colo/examples)
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
+
+# The lab's hosts get this tree as it is; the helpers are for the end-to-end tests only.
+STAGE := $(CURDIR)/$(B)/stage
+
+stage: $(E2E_HELPERS)
+	@$(MAKE) install DESTDIR='$(STAGE)' PREFIX=/usr/local sysconfdir=/etc >$(B)/stage.log || \
+	    { cat $(B)/stage.log; exit 1; }
+	@if [ -n '$(E2E_HELPERS)' ]; then install -d $(STAGE)/usr/local/lib/xen-colo/tests && \
+	    $(INSTALL_PROGRAM) $(E2E_HELPERS) $(STAGE)/usr/local/lib/xen-colo/tests/; fi
