@@ -9,8 +9,6 @@ ifeq ($(origin CC),default)
 CC := $(or $(CONFIG_CC),gcc)
 endif
 
-PYTHON := /usr/bin/python3
-
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
             -Werror
 INCLUDES := -I$(B) -Itools/libxc -Itools/libxl

@@ -45,13 +45,13 @@ demo:
 	xen/demo
 
 # Each part leaves its counts in build/check/; check adds them up whatever failed.
-RUN_CHECK := $(PYTHON) -B tools/tests/run-check
+RUN_CHECK := /usr/bin/python3 -B tools/tests/run-check
 
 check:
 	@rm -f $(B)/check/*.counts
 	@tools/bootstrap build test lab
 	@for part in unit fuzz e2e; do $(MAKE) run-check-$$part || :; done; \
-	/usr/bin/python3 -B tools/tests/run-check sum unit fuzz e2e
+	$(RUN_CHECK) sum unit fuzz e2e
 
 check-unit check-fuzz:
 	@rm -f $(B)/check/$(@:check-%=%).counts
@@ -122,12 +122,13 @@ MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/m
 
 .PHONY: all
 all: $(LIB) $(B)/libxencolo.a $(XL) $(MANS)
+	@:
 
 # ---------------------------------------------------------------------------------------------
 # Compilation. Objects of one kind live under build/KIND/, at their source's path.
 
 # V=1 shows the commands.
-quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2);)
+quiet = $(if $(V),,@printf '  %-5s %s\n' $(1) '$(2)';)
 
 # $(call keep,TEXT): rewrite the target with TEXT only when it differs, so that what depends on
 # it is rebuilt exactly when the text changes.
@@ -146,7 +147,7 @@ $(B)/$(1)/.objects: FORCE
 
 $(B)/$(1)/tools/%.o: tools/%.c $(B)/$(1)/.flags
 	@mkdir -p $$(@D)
-	$$(call quiet,CC,$$(if $$(filter-out obj,$(1)),[$(1)] )$$<)$(2) $(3) -MMD -MP -c -o $$@ $$<
+	$$(call quiet,CC,$$<$(if $(filter-out obj,$(1)), [$(1)]))$(2) $(3) -MMD -MP -c -o $$@ $$<
 
 $(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
@@ -205,17 +206,21 @@ $(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libxencolo.a
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/unit/%) $(UNIT_TESTS:%=$(B)/asan/unit/%) \
                  $(TSAN_RUN:%=$(B)/tsan/unit/%)
 
-.PHONY: build-unit check-build-clang run-check-unit run-check-valgrind
+.PHONY: build-unit build-unit-plain check-build-clang run-check-unit run-check-valgrind
 build-unit: all check-build-clang $(UNIT_PROGRAMS)
+	@:
+
+build-unit-plain: $(UNIT_TESTS:%=$(B)/unit/%)
+	@:
 
 check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(if $(XL_SRC),$(B)/clang/xl)
 
 run-check-unit:
-	@$(MAKE) -k build-unit; $(RUN_CHECK) unit --built $$? $(UNIT_PROGRAMS)
+	@$(MAKE) -k build-unit; $(RUN_CHECK) --built $$? unit $(UNIT_PROGRAMS)
 
 run-check-valgrind:
-	@$(MAKE) -k $(UNIT_TESTS:%=$(B)/unit/%); \
-	$(RUN_CHECK) valgrind --built $$? $(UNIT_TESTS:%=$(B)/unit/%)
+	@$(MAKE) -k build-unit-plain; \
+	$(RUN_CHECK) --built $$? valgrind $(UNIT_TESTS:%=$(B)/unit/%)
 
 $(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $(B)/fuzz/libxencolo.a
 	@mkdir -p $(@D)
@@ -233,10 +238,11 @@ $(B)/fuzz/seeds/.made: $(B)/fuzz/mkseeds
 
 .PHONY: build-fuzz run-check-fuzz
 build-fuzz: $(FUZZ_TESTS:%=$(B)/fuzz/bin/%) $(if $(FUZZ_SEEDER),$(B)/fuzz/seeds/.made)
+	@:
 
 run-check-fuzz:
 	@$(MAKE) -k build-fuzz; \
-	$(RUN_CHECK) fuzz --built $$? --seconds $(FUZZ_SECONDS) $(FUZZ_TESTS:%=$(B)/fuzz/bin/%)
+	$(RUN_CHECK) --built $$? --seconds $(FUZZ_SECONDS) fuzz $(FUZZ_TESTS:%=$(B)/fuzz/bin/%)
 
 $(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -245,7 +251,7 @@ $(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
 # The lab takes far longer than the build, so a broken build is not tried on it.
 .PHONY: run-check-e2e run-check-long
 run-check-e2e run-check-long:
-	@$(MAKE) -k stage; $(RUN_CHECK) $(@:run-check-%=%) --built $$? -- $(PYTEST_ARGS)
+	@$(MAKE) -k stage; $(RUN_CHECK) --built $$? $(@:run-check-%=%) -- $(PYTEST_ARGS)
 
 # ---------------------------------------------------------------------------------------------
 # Source layout, size and static analysis.
