@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The monitor: a process beside each session, forked before it touches anything.
+ *
+ * While the session lives, the monitor serves the control socket (libxl_colo_control.h).  When the
+ * session ends in good order it says what is to become of the monitor.  When the session is killed
+ * the monitor sees its socket close and does what struct colo_recovery says: on the primary the
+ * guest runs on, unprotected; on the secondary the copy is destroyed, unless a takeover had begun,
+ * which is then finished.  Afterwards the monitor is to the guest what the background xl of
+ * `xl create` is: it honours on_poweroff, on_reboot, on_crash, on_watchdog, on_soft_reset.
+ */
+#ifndef LIBXL_COLO_MONITOR_H
+#define LIBXL_COLO_MONITOR_H
+
+#include <sys/types.h>
+
+#include "libxl_colo_shared.h"
+
+struct colo_monitor {
+    pid_t pid;
+    int fd; /* our end of the socket pair; poll it for colo_monitor_command */
+};
+
+struct colo_monitor_opts {
+    enum colo_role role;
+    bool foreground;     /* -e: do not detach from the session's terminal and process group */
+    const char *logfile; /* NULL = /var/log/xen/xl-colo-GUEST.log */
+};
+
+/* Forks.  The child never returns from this call.  Must be called before threads are made and
+ * before the transport is opened (the monitor must not hold the transport's fds). */
+int colo_monitor_start(struct colo_shared *sh, const struct colo_monitor_opts *opts,
+                       struct colo_monitor *out, struct colo_err *err);
+
+enum colo_monitor_cmd {
+    COLO_CMD_NONE,
+    COLO_CMD_CHECKPOINT, /* make one now */
+    COLO_CMD_STOP,       /* end protection; the guest stays on the primary */
+    COLO_CMD_FAILOVER,   /* secondary: the operator says that the primary is dead: take over now */
+};
+/* What an operator asked for through the control socket; NONE when nothing waits. Never blocks. */
+enum colo_monitor_cmd colo_monitor_command(struct colo_monitor *m);
+
+/*
+ * The session is over.  watch: the guest (recovery.domid) is this host's: be its monitor until it
+ * is gone.  Otherwise the monitor removes its socket and exits; returns when it has (deadline).
+ */
+int colo_monitor_end(struct colo_monitor *m, bool watch, struct colo_err *err);
+
+/*
+ * --reprotect: as colo_monitor_end with watch, but stay connected and wait until the guest has
+ * been rebooted as a new domain.  0 and *domid, or -1: COLO_ERR_GUEST_DOWN when the guest is gone
+ * for good, COLO_ERR_CANCELLED.
+ */
+int colo_monitor_wait_reboot(struct colo_monitor *m, int cancel_fd, uint32_t *domid,
+                             struct colo_err *err);
+
+#endif

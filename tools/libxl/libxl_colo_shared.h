@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * What the session's process shares with its monitor: the status, and what must be undone should
+ * the session's process be killed.  One anonymous shared mapping, made before the monitor is forked.
+ * The session writes, the monitor reads; a sequence count tells the reader of a torn read.
+ */
+#ifndef LIBXL_COLO_SHARED_H
+#define LIBXL_COLO_SHARED_H
+
+#include <stdatomic.h>
+
+#include "libxl_colo_nic.h"
+#include "libxl_colo_state.h"
+
+/* What this host would be left with if the session vanished now.  Each field is set before the
+ * thing is done and cleared after it is undone, by plain stores: undoing is always idempotent. */
+struct colo_recovery {
+    uint32_t domid;   /* our copy; 0 = none exists */
+    bool destroy;     /* our copy is not the guest: destroy it (secondary before takeover) */
+    bool logdirty;    /* dirty logs may be on */
+    bool suspended;   /* vCPUs and QEMU may be stopped by us */
+    bool restore_name; /* takeover under way: the domain must get `name` and its NICs */
+    char name[128];   /* the guest's own name */
+    struct colo_nics nics; /* isolated NICs (secondary) */
+};
+
+struct colo_shared {
+    atomic_uint seq; /* odd while the status is being written */
+    struct colo_status status;
+    struct colo_recovery recovery;
+};
+
+struct colo_shared *colo_shared_new(struct colo_err *err);
+void colo_shared_free(struct colo_shared *sh);
+
+/* The session's own edits: between begin and end the status may be changed. */
+struct colo_status *colo_status_begin(struct colo_shared *sh);
+void colo_status_end(struct colo_shared *sh);
+/* A consistent copy for a reader (after some tries, a possibly torn one). */
+void colo_status_read(struct colo_shared *sh, struct colo_status *out);
+/* Change state; aborts on an illegal transition, which is a bug of ours. */
+void colo_state_set(struct colo_shared *sh, enum colo_state to);
+void colo_status_error(struct colo_shared *sh, const struct colo_err *err);
+void colo_status_pause(struct colo_shared *sh, const struct colo_pause_steps *steps);
+
+/* The status as JSON (pretty or one line), malloc'ed: what `xl colo-status -j` prints. */
+char *colo_status_json(const struct colo_status *st, bool pretty);
+/* last, median and p99 of the pauses in the ring, ns; all 0 when there is none. */
+void colo_status_pauses(const struct colo_status *st, int64_t *last, int64_t *median, int64_t *p99);
+
+#endif
