@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * What a session needs of xenstore: to be told when a domain shuts down or goes away (the special
+ * watch @releaseDomain), to take a shutdown back, and to read a node.
+ */
+#ifndef LIBXL_COLO_XS_H
+#define LIBXL_COLO_XS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "colo_err.h"
+
+struct colo_xs;
+
+/*
+ * A connection of its own (with a reader thread of libxenstore's: open it after any fork), with
+ * the watch set and its first, meaningless event taken.  cancel_fd readable = COLO_ERR_CANCELLED
+ * from the waits; -1 = none.
+ */
+int colo_xs_open(int cancel_fd, struct colo_xs **out, struct colo_err *err);
+void colo_xs_close(struct colo_xs *x); /* NULL is fine */
+
+/* Readable when an event is pending, for a caller's own poll; then call colo_xs_drain. */
+int colo_xs_fd(const struct colo_xs *x);
+
+/* Take what is pending without waiting: true when some domain shut down or went away. */
+bool colo_xs_drain(struct colo_xs *x);
+
+/* Wait until some domain shuts down or goes away (which one, the caller finds out); events that
+ * were pending count.  COLO_ERR_TIMEOUT at the deadline. */
+int colo_xs_wait_release(struct colo_xs *x, colo_time deadline, struct colo_err *err);
+
+/* Tell xenstored that a domain that had shut down runs again: without it the domain's next
+ * shutdown is not announced. */
+int colo_xs_resume_domain(struct colo_xs *x, uint32_t domid, struct colo_err *err);
+
+/* A node's value, malloc'ed and NUL-terminated, or NULL when it cannot be read. */
+char *colo_xs_read(struct colo_xs *x, const char *path);
+
+#endif
