@@ -25,6 +25,9 @@ size_t colo_json_len(const struct colo_json *j); /* of an array */
 const char *colo_json_str(const struct colo_json *j);
 bool colo_json_int(const struct colo_json *j, int64_t *out);
 bool colo_json_bool(const struct colo_json *j, bool *out);
+/* Take an object's member out of a value that parse returned: it is then the caller's to free, and
+ * j has null there.  NULL when there is none. */
+struct colo_json *colo_json_take(struct colo_json *j, const char *key);
 /* Shorthands on an object's member. */
 const char *colo_json_get_str(const struct colo_json *j, const char *key); /* NULL when absent */
 int64_t colo_json_get_int(const struct colo_json *j, const char *key, int64_t dflt);
