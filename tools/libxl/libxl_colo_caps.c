@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * Capabilities: what each side is and wants, as the JSON body of COLO_CAPS.
+ */
+#include "libxl_colo_session.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *colo_caps_to_json(const struct colo_caps *c)
+{
+    struct colo_json_gen *g = colo_json_gen_new(false);
+
+    if (!g)
+        return NULL;
+    colo_json_open(g, NULL);
+    colo_json_put_int(g, "protocol", c->protocol);
+    colo_json_put_str(g, "xen", c->xen);
+    colo_json_put_str(g, "qemu", c->qemu);
+    colo_json_put_str(g, "host", c->host);
+    colo_json_put_bool(g, "zero_pages", c->zero_pages);
+    colo_json_put_bool(g, "tags", c->tags);
+    if (c->session[0]) {
+        colo_json_put_str(g, "session", c->session);
+        colo_json_put_int(g, "generation", (int64_t)c->generation);
+        colo_json_put_int(g, "heartbeat_ms", c->heartbeat_ms);
+        colo_json_put_int(g, "heartbeat_misses", c->heartbeat_misses);
+        colo_json_put_int(g, "interval_max_ms", c->interval_max_ms);
+        colo_json_put_int(g, "interval_min_ms", c->interval_min_ms);
+        colo_json_put_bool(g, "verify", c->verify);
+    }
+    colo_json_close(g);
+    return colo_json_gen_finish(g);
+}
+
+/* A string of printable characters that fits, or "" when absent. */
+static int take_str(const struct colo_json *j, const char *key, char *out, size_t size,
+                    struct colo_err *err)
+{
+    const char *v = colo_json_get_str(j, key);
+
+    out[0] = '\0';
+    if (!v)
+        return 0;
+    if (strlen(v) >= size)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"%s\" has %zu characters, at most %zu are allowed",
+                         key, strlen(v), size - 1);
+    for (const char *c = v; *c; c++)
+        if (!isprint((unsigned char)*c))
+            return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                             "the peer's capability \"%s\" holds a control character", key);
+    memcpy(out, v, strlen(v) + 1);
+    return 0;
+}
+
+static int take_u32(const struct colo_json *j, const char *key, uint32_t min, uint32_t max,
+                    uint32_t *out, struct colo_err *err)
+{
+    int64_t v;
+
+    if (!colo_json_int(colo_json_get(j, key), &v))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capabilities lack the number \"%s\"", key);
+    if (v < min || v > max)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"%s\" is %lld, allowed are %u to %u", key,
+                         (long long)v, min, max);
+    *out = (uint32_t)v;
+    return 0;
+}
+
+static int take_primary(const struct colo_json *j, struct colo_caps *c, struct colo_err *err)
+{
+    int64_t generation = colo_json_get_int(j, "generation", 0);
+
+    if (take_str(j, "session", c->session, sizeof(c->session), err) ||
+        take_u32(j, "heartbeat_ms", 10, 60000, &c->heartbeat_ms, err) ||
+        take_u32(j, "heartbeat_misses", 1, 1000, &c->heartbeat_misses, err) ||
+        take_u32(j, "interval_max_ms", 10, 3600000, &c->interval_max_ms, err) ||
+        take_u32(j, "interval_min_ms", 0, 3600000, &c->interval_min_ms, err))
+        return -1;
+    if (generation < 1)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's generation is %lld", (long long)generation);
+    c->generation = (uint64_t)generation;
+    c->verify = colo_json_get_bool(j, "verify", false);
+    return 0;
+}
+
+int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c,
+                        struct colo_err *err)
+{
+    struct colo_json *j = NULL;
+    int rc;
+
+    memset(c, 0, sizeof(*c));
+    if (colo_json_parse(json, strlen(json), &j, err))
+        return colo_err_prefix(err, "the peer's capabilities");
+    rc = take_u32(j, "protocol", 1, UINT32_MAX, &c->protocol, err) ||
+                 take_str(j, "xen", c->xen, sizeof(c->xen), err) ||
+                 take_str(j, "qemu", c->qemu, sizeof(c->qemu), err) ||
+                 take_str(j, "host", c->host, sizeof(c->host), err)
+             ? -1
+             : 0;
+    c->zero_pages = colo_json_get_bool(j, "zero_pages", false);
+    c->tags = colo_json_get_bool(j, "tags", false);
+    if (!rc && from_primary)
+        rc = take_primary(j, c, err);
+    colo_json_free(j);
+    return rc;
+}
+
+int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,
+                    struct colo_err *err)
+{
+    if (mine->protocol != peer->protocol)
+        return colo_fail(err, COLO_ERR_REFUSED, "protocol-mismatch",
+                         "this host (%s) speaks COLO protocol %u, the peer (%s) %u: install the "
+                         "same xen-colo on both",
+                         mine->host, mine->protocol, peer->host, peer->protocol);
+    if (strcmp(mine->xen, peer->xen))
+        return colo_fail(err, COLO_ERR_REFUSED, "xen-version-mismatch",
+                         "this host (%s) runs Xen %s, the peer (%s) runs Xen %s: both must be the "
+                         "same",
+                         mine->host, mine->xen, peer->host, peer->xen);
+    if (mine->qemu[0] && peer->qemu[0] && strcmp(mine->qemu, peer->qemu))
+        return colo_fail(err, COLO_ERR_REFUSED, "qemu-mismatch",
+                         "this host (%s) has QEMU %s, the peer (%s) has QEMU %s: both must be the "
+                         "same",
+                         mine->host, mine->qemu, peer->host, peer->qemu);
+    return 0;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The primary's bring-up: preflight, the guest's configuration and our capabilities to the peer,
+ * its answer, and then the lock-step (libxl_colo_save.c).
+ */
+#include "libxl_colo_guest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <uuid/uuid.h>
+
+struct bringup {
+    const struct colo_session_params *p;
+    libxl_ctx *ctx;
+    xentoollog_logger *lg;
+    libxl_domain_config cfg;
+    char *config_json;
+    struct colo_guest guest;
+    struct colo_session s;
+};
+
+static int read_config(struct bringup *b, uint32_t domid, struct colo_err *err)
+{
+    int rc = libxl_retrieve_domain_configuration(b->ctx, domid, &b->cfg, NULL);
+
+    if (rc)
+        return colo_fail(err, COLO_ERR_LOCAL, NULL,
+                         "cannot read the configuration of domain %u from libxl (error %d)", domid,
+                         rc);
+    b->config_json = libxl_domain_config_to_json(b->ctx, &b->cfg);
+    if (!b->config_json)
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "cannot write the guest's configuration");
+    return 0;
+}
+
+static void describe(struct bringup *b, uint32_t domid, const struct colo_caps *caps)
+{
+    const struct colo_config *c = &b->p->config;
+    struct colo_status *st = colo_status_begin(b->p->shared);
+
+    snprintf(st->guest, sizeof(st->guest), "%s", b->cfg.c_info.name);
+    snprintf(st->uuid, sizeof(st->uuid), LIBXL_UUID_FMT, LIBXL_UUID_BYTES(b->cfg.c_info.uuid));
+    snprintf(st->peer, sizeof(st->peer), "%s", b->p->peer);
+    snprintf(st->session, sizeof(st->session), "%s", caps->session);
+    st->generation = caps->generation;
+    st->domid = domid;
+    st->started_wall = time(NULL);
+    st->interval_max_ms = c->interval_max_ms;
+    st->interval_min_ms = c->interval_min_ms;
+    st->heartbeat_ms = c->heartbeat_ms;
+    st->heartbeat_misses = c->heartbeat_misses;
+    st->mem_pages = b->cfg.b_info.max_memkb / 4;
+    snprintf(st->network, sizeof(st->network), "pass");
+    snprintf(st->disks, sizeof(st->disks), "none");
+    colo_status_end(b->p->shared);
+}
+
+static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err *err)
+{
+    const struct colo_config *c = &b->p->config;
+    uuid_t session;
+
+    memset(caps, 0, sizeof(*caps));
+    caps->protocol = COLO_PROTOCOL_VERSION;
+    caps->zero_pages = caps->tags = true;
+    gethostname(caps->host, sizeof(caps->host) - 1);
+    snprintf(caps->qemu, sizeof(caps->qemu), "%s", colo_qmp_version(b->guest.qmp));
+    uuid_generate(session);
+    uuid_unparse_lower(session, caps->session);
+    memcpy(b->s.ls.tag.session, session, sizeof(session));
+    caps->generation = b->s.ls.tag.generation = 1;
+    caps->heartbeat_ms = c->heartbeat_ms;
+    caps->heartbeat_misses = c->heartbeat_misses;
+    caps->interval_max_ms = c->interval_max_ms;
+    caps->interval_min_ms = c->interval_min_ms;
+    caps->verify = c->verify;
+    return colo_xen_version(b->ctx, caps->xen, sizeof(caps->xen), err);
+}
+
+/* Who we are and what the guest is; who the peer is, or why it refuses. */
+static int handshake(struct bringup *b, const struct colo_caps *mine, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    struct colo_caps peer;
+    char *json = colo_caps_to_json(mine);
+    char *reply = NULL;
+    int rc = -1;
+
+    if (!json)
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "out of memory");
+    s->ls.io_timeout = COLO_T_HANDSHAKE;
+    if (libxl_xl_header_write(&s->ch, b->config_json, colo_now() + COLO_T_HANDSHAKE, err) ||
+        libxl_stream_write_header(&s->ls, err) || libxl_stream_write_caps(&s->ls, json, err) ||
+        libxl_stream_read_caps(&s->ls, &reply, err) ||
+        colo_caps_from_json(reply, false, &peer, err) || colo_caps_match(mine, &peer, err))
+        goto out;
+    s->zero_pages = mine->zero_pages && peer.zero_pages;
+    s->ls.tags = mine->tags && peer.tags;
+    rc = 0;
+out:
+    free(json);
+    free(reply);
+    return rc;
+}
+
+static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    struct colo_caps caps;
+
+    b->ctx = colo_ctx_new(&b->lg, err);
+    if (!b->ctx || read_config(b, domid, err) ||
+        colo_preflight_primary(b->ctx, domid, &b->cfg, &b->p->config, err) ||
+        colo_guest_open(&b->guest, domid, false, err) || make_caps(b, &caps, err))
+        return -1;
+    describe(b, domid, &caps);
+    b->p->shared->recovery.domid = domid;
+    snprintf(b->p->shared->recovery.name, sizeof(b->p->shared->recovery.name), "%s",
+             b->cfg.c_info.name);
+    colo_monitor_domid_changed(b->p->monitor);
+
+    s->dom = b->guest.dom;
+    s->hooks.priv = &b->guest;
+    s->hooks.event_fd = colo_xs_fd(b->guest.xs);
+    s->hooks.guest_event = colo_guest_event;
+    if (handshake(b, &caps, err)) {
+        colo_session_explain(s, err);
+        return -1;
+    }
+    return colo_session_alive(s, err);
+}
+
+int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_outcome *outcome,
+                 struct colo_err *err)
+{
+    struct bringup b = {.p = p};
+    struct colo_session *s = &b.s;
+
+    *outcome = COLO_OUT_GUEST_HERE;
+    libxl_domain_config_init(&b.cfg);
+    s->role = COLO_PRIMARY;
+    s->config = p->config;
+    s->shared = p->shared;
+    s->monitor = p->monitor;
+    s->ui = p->ui;
+    s->hb.stop_fd = -1;
+    s->hooks.event_fd = -1;
+    s->ls.ch = &s->ch;
+    if (xc_sr_channel_init(&s->ch, p->rfd, p->wfd, p->cancel_fd, err))
+        return -1;
+
+    if (set_up(&b, domid, err))
+        colo_session_goodbye(s, err);
+    else
+        colo_save_run(s, err);
+    if (err->cls == COLO_ERR_GUEST_DOWN)
+        *outcome = COLO_OUT_GUEST_DOWN;
+
+    colo_heartbeat_stop(&s->hb);
+    colo_status_error(p->shared, err);
+    colo_state_set(p->shared, *outcome == COLO_OUT_GUEST_DOWN ? COLO_STATE_GUEST_DOWN
+                                                              : COLO_STATE_UNPROTECTED);
+    xc_sr_channel_fini(&s->ch);
+    colo_guest_close(&b.guest);
+    free(b.config_json);
+    libxl_domain_config_dispose(&b.cfg);
+    colo_ctx_free(b.ctx, b.lg);
+    return -1;
+}
+
+int colo_preflight(uint32_t domid, const struct colo_config *config, struct colo_err *err)
+{
+    struct colo_session_params p = {0};
+    struct bringup b = {.p = &p};
+    int rc = -1;
+
+    libxl_domain_config_init(&b.cfg);
+    b.ctx = colo_ctx_new(&b.lg, err);
+    if (b.ctx && !read_config(&b, domid, err))
+        rc = colo_preflight_primary(b.ctx, domid, &b.cfg, config, err);
+    free(b.config_json);
+    libxl_domain_config_dispose(&b.cfg);
+    colo_ctx_free(b.ctx, b.lg);
+    return rc;
+}

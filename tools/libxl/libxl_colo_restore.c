@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The secondary's lock-step, the mirror of libxl_colo_save.c.
+ *
+ * Until a checkpoint is whole nothing of it touches our copy; once we begin to apply it we finish
+ * (decide forward).  What the end of the stream means is decided in one place, judge():
+ *   silence       the primary's host or the link is gone: take over (or stop, by policy)
+ *   end of stream the primary's process is gone but its host closed the stream: its monitor lets
+ *                 the guest run on there, so our copy goes
+ *   STOP          the primary says that the guest is its own: our copy goes
+ */
+#include "libxl_colo_session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "xc_sr_verify.h"
+
+struct secondary {
+    struct colo_session *s;
+    struct xc_sr_restore restore;
+    bool built;      /* the first image is in: the copy could carry on */
+    bool runs;       /* it has run */
+    bool suspended;
+    bool applying;   /* between the first and the last change to our copy */
+    bool failover;   /* the operator says that the primary is dead */
+    struct libxl_sr_times times;
+    void *devices; /* of the image being received */
+    size_t devices_len;
+    struct xc_sr_record digest; /* likewise; test mode */
+};
+
+static int receive_tail(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    uint32_t last;
+
+    free(q->devices);
+    q->devices = NULL;
+    xc_sr_record_free(&q->digest);
+    if (libxl_stream_read_emulators(&s->ls, &q->devices, &q->devices_len, &last, &q->digest, err))
+        return -1;
+    if (last != LIBXL_SR_REC_CHECKPOINT_END)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "unexpected-end",
+                         "the stream ended where a checkpoint's end was due");
+    if (s->config.verify && !q->digest.data)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "no-digest",
+                         "a checkpoint came without the digest that was agreed on");
+    return 0;
+}
+
+static int load_devices(struct secondary *q, struct colo_err *err)
+{
+    struct xc_sr_domain *d = q->s->dom;
+    colo_time t0 = colo_now();
+
+    if (q->devices_len && d->ops->devices_load(d, q->devices, q->devices_len, err))
+        return colo_err_prefix(err, "loading the device state");
+    q->times.device_load = (uint64_t)(colo_now() - t0);
+    return 0;
+}
+
+/* Test mode: are both copies, suspended now, equal? */
+static int verify(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    struct xc_sr_digest mine = {0}, theirs = {0};
+    struct colo_status *st;
+    char text[300];
+    int rc = -1;
+
+    if (!s->config.verify)
+        return 0;
+    if (xc_sr_digest_unpack(q->digest.data, q->digest.length, &theirs, err) ||
+        xc_sr_digest_make(s->dom, &mine, err))
+        goto out;
+    if (xc_sr_digest_diff(&theirs, &mine, text, sizeof(text))) {
+        colo_fail(err, COLO_ERR_LOCAL, "verify-mismatch", "the copies differ at checkpoint %llu: %s",
+                  (unsigned long long)s->ls.tag.checkpoint, text);
+        goto out;
+    }
+    st = colo_status_begin(s->shared);
+    st->verified++;
+    colo_status_end(s->shared);
+    rc = 0;
+out:
+    xc_sr_digest_free(&mine);
+    xc_sr_digest_free(&theirs);
+    return rc;
+}
+
+static int send_times(struct secondary *q, struct colo_err *err)
+{
+    struct xc_sr_restore_stats *v = &q->restore.stats;
+
+    q->times.memory = (uint64_t)v->t_memory;
+    q->times.context = (uint64_t)v->t_context;
+    q->times.dirtylog = (uint64_t)v->t_dirtylog;
+    if (!q->s->ls.tags)
+        return 0;
+    return xc_sr_write_simple(&q->s->ch, LIBXL_SR_REC_COLO_TIMES, &q->times, sizeof(q->times),
+                              colo_now() + COLO_T_CHECKPOINT, err);
+}
+
+static int run(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (!q->runs && s->hooks.first_run) {
+        if (s->hooks.first_run(s->hooks.priv, err))
+            return -1;
+    } else if (s->dom->ops->resume(s->dom, err)) {
+        return -1;
+    }
+    q->runs = true;
+    q->suspended = false;
+    return 0;
+}
+
+/* The copy is at the new checkpoint: say so, run, say so. */
+static int ready_and_run(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_SVM_READY, err))
+        return -1;
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_RESUME);
+    if (run(q, err) || send_times(q, err))
+        return -1;
+    return libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_SVM_RESUMED, err);
+}
+
+static void account(struct secondary *q, enum colo_trigger why)
+{
+    struct colo_session *s = q->s;
+    struct xc_sr_restore_stats *v = &q->restore.stats;
+    struct colo_status *st = colo_status_begin(s->shared);
+
+    st->checkpoints++;
+    st->triggers[why]++;
+    st->sent = v->pages + v->zero;
+    st->total_sent += v->pages + v->zero;
+    st->staging_peak = xc_sr_staging_peak_bytes(q->restore.staging);
+    st->last_steps.svm_suspend = (int64_t)q->times.suspend;
+    st->last_steps.svm_stage = (int64_t)q->times.stage;
+    st->last_steps.svm_device_load = (int64_t)q->times.device_load;
+    st->last_steps.svm_memory = (int64_t)q->times.memory;
+    st->last_steps.svm_context = (int64_t)q->times.context;
+    st->last_steps.svm_dirty_log = (int64_t)q->times.dirtylog;
+    if (why == COLO_TRIGGER_FIRST)
+        st->protected_since_wall = time(NULL);
+    colo_status_end(s->shared);
+    colo_session_count_bytes(s);
+    memset(v, 0, sizeof(*v));
+    memset(&q->times, 0, sizeof(q->times));
+    s->ls.tag.checkpoint++;
+}
+
+static int first_image(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    uint32_t last;
+
+    colo_state_set(s->shared, COLO_STATE_PRECOPY);
+    if (libxl_stream_read_libxc_context(&s->ls, err) ||
+        xc_sr_restore_headers(&q->restore, err) || xc_sr_restore_load(&q->restore, &last, err))
+        return -1;
+    if (last != XC_SR_REC_CHECKPOINT)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "unexpected-end",
+                         "the first image ended without a checkpoint");
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_STAGE);
+    if (receive_tail(q, err))
+        return -1;
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_APPLY);
+    q->applying = true;
+    s->shared->recovery.logdirty = true;
+    if (load_devices(q, err) || xc_sr_restore_finish(&q->restore, true, err) || verify(q, err))
+        return -1;
+    q->applying = false;
+    q->built = true;
+    q->suspended = true;
+    if (ready_and_run(q, err))
+        return -1;
+    account(q, COLO_TRIGGER_FIRST);
+    colo_session_say(s, "the second copy runs");
+    return 0;
+}
+
+/* Suspend our copy and tell the primary what it dirtied. */
+static int suspend_and_list(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    colo_time t0 = colo_now();
+
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
+    q->suspended = true;
+    if (s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err) &&
+        err->cls != COLO_ERR_GUEST_DOWN) /* a copy that shut down alone is brought back in line */
+        return -1;
+    q->times.suspend = (uint64_t)(colo_now() - t0);
+    if (xc_sr_restore_own_dirty(&q->restore, err) ||
+        libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_SVM_SUSPENDED, err))
+        return -1;
+    return xc_sr_restore_send_list(&q->restore, err);
+}
+
+static int checkpoint(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    colo_time t0;
+
+    if (suspend_and_list(q, err))
+        return -1;
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_STAGE);
+    t0 = colo_now();
+    if (xc_sr_restore_stage(&q->restore, err) || receive_tail(q, err))
+        return -1;
+    q->times.stage = (uint64_t)(colo_now() - t0);
+
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_APPLY);
+    q->applying = true;
+    if (load_devices(q, err))
+        return -1;
+    colo_testpoint("applying");
+    if (xc_sr_restore_apply(&q->restore, err) || xc_sr_restore_note_dirty(&q->restore, err) ||
+        verify(q, err))
+        return -1;
+    q->applying = false;
+    if (ready_and_run(q, err))
+        return -1;
+    account(q, COLO_TRIGGER_PERIOD);
+    return 0;
+}
+
+/* Lock-step: until the primary announces a checkpoint. */
+static int wait_for_new(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    for (;;) {
+        struct pollfd fds[] = {
+            {.fd = s->ch.rfd, .events = POLLIN},
+            {.fd = s->ch.cancel_fd, .events = POLLIN},
+            {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+        };
+        bool pending;
+
+        if (xc_sr_record_pending(&s->ch, &pending, err))
+            return -1;
+        if (pending)
+            return libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_NEW, err);
+        switch (s->monitor ? colo_monitor_command(s->monitor) : COLO_CMD_NONE) {
+        case COLO_CMD_FAILOVER:
+            q->failover = true;
+            return colo_fail(err, COLO_ERR_PEER_SILENT, "operator-failover",
+                             "an operator declared the primary dead");
+        case COLO_CMD_STOP:
+            return colo_fail(err, COLO_ERR_CANCELLED, "operator-stop",
+                             "protection was stopped on request at the secondary");
+        case COLO_CMD_CHECKPOINT:
+        case COLO_CMD_NONE:
+            break;
+        }
+        if (poll(fds, 3, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
+            return colo_fail_errno(err, errno, "poll");
+        if (fds[1].revents)
+            return colo_fail(err, COLO_ERR_CANCELLED, NULL, "the receiver was told to stop");
+    }
+}
+
+static int lockstep(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (first_image(q, err))
+        return -1;
+    for (;;) {
+        colo_state_set(s->shared, COLO_STATE_LOCKSTEP);
+        xc_sr_channel_listen(&s->ch);
+        if (wait_for_new(q, err) || checkpoint(q, err))
+            return -1;
+    }
+}
+
+static enum colo_restore_end judge(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (q->applying)
+        return COLO_RESTORE_FAILED; /* half old, half new: of no use to anybody */
+    switch (err->cls) {
+    case COLO_ERR_PEER_SILENT:
+        if (!q->built)
+            return COLO_RESTORE_FAILED;
+        return s->config.takeover_on_silence || q->failover ? COLO_RESTORE_TAKEN
+                                                            : COLO_RESTORE_YIELD;
+    case COLO_ERR_PEER_EOF:
+    case COLO_ERR_STOPPED:
+    case COLO_ERR_CANCELLED:
+        return COLO_RESTORE_YIELD;
+    default:
+        return COLO_RESTORE_FAILED;
+    }
+}
+
+static void decide(struct secondary *q, enum colo_restore_end end)
+{
+    struct colo_status *st = colo_status_begin(q->s->shared);
+    const char *policy = "the copy was destroyed: the guest is the primary's";
+
+    if (end == COLO_RESTORE_TAKEN)
+        policy = q->failover ? "took over: an operator's word" : "took over: the primary is silent";
+    else if (end == COLO_RESTORE_FAILED)
+        policy = "the copy was destroyed: it is not whole";
+    snprintf(st->policy, sizeof(st->policy), "%s", policy);
+    colo_status_end(q->s->shared);
+}
+
+/* The copy becomes the guest.  It must run at the end of this, whatever else fails. */
+static int take_over(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    colo_time t0 = colo_now();
+    struct colo_err e = {0};
+    struct colo_status *st;
+
+    colo_state_set(s->shared, COLO_STATE_TAKEOVER);
+    s->shared->recovery.restore_name = true;
+    s->shared->recovery.destroy = false;
+    xc_sr_restore_discard(&q->restore);
+    if (q->suspended && run(q, err))
+        return -1;
+    if (s->hooks.become_guest && s->hooks.become_guest(s->hooks.priv, &e))
+        colo_session_say(s, "takeover: %s", e.msg);
+    st = colo_status_begin(s->shared);
+    st->takeover_ns = colo_now() - t0;
+    st->generation++;
+    colo_status_end(s->shared);
+    s->shared->recovery.suspended = false;
+    s->shared->recovery.restore_name = false;
+    colo_session_say(s, "took over: the guest runs here (%.0f ms after the primary was judged lost)",
+                     (double)(colo_now() - t0) / 1e6);
+    return 0;
+}
+
+int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct colo_err *err)
+{
+    struct secondary q = {.s = s};
+    struct colo_err e = {0};
+
+    *end = COLO_RESTORE_FAILED;
+    q.restore.dom = s->dom;
+    q.restore.ch = &s->ch;
+    q.restore.staging_cap = s->config.staging_cap;
+    q.restore.spill_dir = "/var/tmp";
+    q.restore.max_gfns = s->max_gfns;
+    q.restore.io_timeout = COLO_T_CHECKPOINT;
+    s->ls.io_timeout = COLO_T_CHECKPOINT;
+    s->ls.tag.checkpoint = 1;
+    if (xc_sr_restore_init(&q.restore, err))
+        goto out;
+
+    lockstep(&q, err);
+    colo_session_explain(s, err);
+    *end = judge(&q, err);
+    decide(&q, *end);
+    if (*end == COLO_RESTORE_TAKEN && take_over(&q, &e)) {
+        *err = e;
+        *end = COLO_RESTORE_FAILED;
+    }
+out:
+    colo_session_goodbye(s, err);
+    xc_sr_restore_fini(&q.restore);
+    s->shared->recovery.logdirty = false;
+    free(q.devices);
+    xc_sr_record_free(&q.digest);
+    return -1;
+}

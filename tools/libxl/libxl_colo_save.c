@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The primary's lock-step.  A checkpoint reads from top to bottom as in docs/specs/checkpoint.md:
+ *
+ *   NEW >            suspend the guest               < SVM_SUSPENDED, DIRTY_PFN_LIST
+ *   pages of the union of both dirty sets, platform state, CHECKPOINT, device state,
+ *   CHECKPOINT_END > (the secondary applies)         < SVM_READY
+ *   resume the guest                                 < SVM_RESUMED
+ *
+ * Whatever fails, the guest runs on here: it is resumed before anything else is done about it.
+ */
+#include "libxl_colo_session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "xc_sr_verify.h"
+
+struct primary {
+    struct colo_session *s;
+    struct xc_sr_save save;
+    bool suspended;
+    colo_time last_end; /* of the last checkpoint */
+    struct colo_pause_steps steps;
+    colo_time mark; /* end of the step before */
+};
+
+static int64_t step(struct primary *p)
+{
+    colo_time now = colo_now(), spent = now - p->mark;
+
+    p->mark = now;
+    return spent;
+}
+
+static int suspend(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+
+    s->shared->recovery.suspended = true;
+    p->suspended = true;
+    return s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err);
+}
+
+static int resume(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+
+    if (s->dom->ops->resume(s->dom, err))
+        return -1;
+    p->suspended = false;
+    s->shared->recovery.suspended = false;
+    return 0;
+}
+
+/* Collect the device state that QEMU has been saving, and send it. */
+static int send_devices(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    void *state = NULL;
+    size_t len;
+    int rc;
+
+    if (s->dom->ops->devices_save(s->dom, &state, &len, err))
+        return -1;
+    p->steps.device_save = step(p);
+    rc = libxl_stream_write_emulator(&s->ls, state, len, err);
+    free(state);
+    return rc;
+}
+
+/* Test mode: a digest of the whole suspended guest goes with the checkpoint. */
+static int send_digest(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    struct xc_sr_digest digest = {0};
+    void *buf = NULL;
+    size_t len;
+    int rc = -1;
+
+    if (xc_sr_digest_make(s->dom, &digest, err) || xc_sr_digest_pack(&digest, &buf, &len, err))
+        goto out;
+    rc = xc_sr_write_simple(&s->ch, LIBXL_SR_REC_COLO_DIGEST, buf, (uint32_t)len,
+                            colo_now() + COLO_T_BUILD, err);
+out:
+    free(buf);
+    xc_sr_digest_free(&digest);
+    return rc;
+}
+
+/* The guest is suspended and the dirty set complete: send the checkpoint's body. */
+static int send_image(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+
+    colo_testpoint("sending-pages");
+    if (xc_sr_save_send_dirty(&p->save, NULL, NULL, err))
+        return -1;
+    step(p);
+    if (xc_sr_save_tail(&p->save, XC_SR_REC_CHECKPOINT, err))
+        return -1;
+    p->steps.context = step(p);
+    if (send_devices(p, err))
+        return -1;
+    if (s->config.verify && send_digest(p, err))
+        return -1;
+    if (libxl_stream_write_checkpoint_end(&s->ls, err))
+        return -1;
+    colo_testpoint("checkpoint-end");
+    return 0;
+}
+
+static int begin_devices(struct primary *p, struct colo_err *err)
+{
+    struct xc_sr_domain *d = p->s->dom;
+
+    return d->ops->devices_save_begin ? d->ops->devices_save_begin(d, err) : 0;
+}
+
+/* From CHECKPOINT_END until the guest runs again. */
+static int finish_checkpoint(struct primary *p, colo_time ready_timeout, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_APPLY);
+    step(p);
+    s->ls.io_timeout = ready_timeout;
+    if (libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_SVM_READY, err))
+        return -1;
+    s->ls.io_timeout = COLO_T_CHECKPOINT;
+    p->steps.peer_apply = step(p);
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_RESUME);
+    if (resume(p, err))
+        return -1;
+    p->steps.resume = step(p);
+    return 0;
+}
+
+/* After the pause: the peer's own times, and its word that its copy runs. */
+static int read_aftermath(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    struct xc_sr_record rec = {0};
+    struct libxl_sr_times t;
+
+    if (s->ls.tags) {
+        if (libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_TIMES, 4096, &rec, err))
+            return -1;
+        if (rec.length >= sizeof(t)) {
+            memcpy(&t, rec.data, sizeof(t));
+            p->steps.svm_suspend = (int64_t)t.suspend;
+            p->steps.svm_stage = (int64_t)t.stage;
+            p->steps.svm_device_load = (int64_t)t.device_load;
+            p->steps.svm_memory = (int64_t)t.memory;
+            p->steps.svm_context = (int64_t)t.context;
+            p->steps.svm_dirty_log = (int64_t)t.dirtylog;
+        }
+        xc_sr_record_free(&rec);
+    }
+    return libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_SVM_RESUMED, err);
+}
+
+static void account(struct primary *p, enum colo_trigger why)
+{
+    struct colo_session *s = p->s;
+    const struct xc_sr_save_stats *v = &p->save.stats;
+    struct colo_status *st = colo_status_begin(s->shared);
+
+    st->checkpoints++;
+    st->triggers[why]++;
+    st->p_dirty = v->p_dirty;
+    st->s_dirty = v->s_dirty;
+    st->union_dirty = v->union_dirty;
+    st->sent = v->sent + v->zero;
+    st->total_sent += v->sent + v->zero;
+    st->last_steps = p->steps;
+    if (s->config.verify)
+        st->verified++;
+    colo_status_end(s->shared);
+    if (why != COLO_TRIGGER_FIRST)
+        colo_status_pause(s->shared, &p->steps);
+    colo_session_count_bytes(s);
+    memset(&p->save.stats, 0, sizeof(p->save.stats));
+    s->ls.tag.checkpoint++;
+    p->last_end = colo_now();
+}
+
+static int sync_progress(void *priv, const struct xc_sr_precopy_progress *pr)
+{
+    struct primary *p = priv;
+    struct colo_session *s = p->s;
+    struct colo_status *st = colo_status_begin(s->shared);
+
+    st->sync_round = pr->iteration;
+    st->sync_done = pr->iter_done;
+    st->sync_total = pr->iter_pages;
+    colo_status_end(s->shared);
+    if (s->ui.sync)
+        s->ui.sync(s->ui.priv, pr, st->mem_pages);
+    return 0;
+}
+
+/* All of memory while the guest runs, then the first checkpoint. */
+static int first_image(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    colo_time begun = colo_now();
+    struct colo_status *st;
+    colo_time t0;
+
+    colo_state_set(s->shared, COLO_STATE_PRECOPY);
+    s->shared->recovery.logdirty = true;
+    if (libxl_stream_write_libxc_context(&s->ls, err) || xc_sr_save_begin(&p->save, err) ||
+        xc_sr_save_precopy(&p->save, sync_progress, p, err))
+        return -1;
+    memset(&p->save.stats, 0, sizeof(p->save.stats));
+
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
+    t0 = p->mark = colo_now();
+    if (suspend(p, err))
+        return -1;
+    p->steps.suspend = step(p);
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SEND);
+    if (begin_devices(p, err) || xc_sr_save_read_dirty(&p->save, true, err))
+        return -1;
+    p->steps.dirty_log = step(p);
+    if (send_image(p, err) || finish_checkpoint(p, COLO_T_BUILD, err))
+        return -1;
+    p->steps.total = colo_now() - t0;
+    if (read_aftermath(p, err))
+        return -1;
+    account(p, COLO_TRIGGER_FIRST);
+
+    st = colo_status_begin(s->shared);
+    st->sync_ns = colo_now() - begun;
+    colo_status_end(s->shared);
+    colo_session_say(s, "protected: first sync took %.1f s, the guest was paused for %.0f ms",
+                     (double)(colo_now() - begun) / 1e9, (double)p->steps.total / 1e6);
+    return 0;
+}
+
+/*
+ * Checkpoint N >= 2.  The step times are taken in order; what the save code measured itself is
+ * told apart into mapping and writing.
+ */
+static int checkpoint(struct primary *p, enum colo_trigger why, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    colo_time t0;
+
+    memset(&p->steps, 0, sizeof(p->steps));
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
+    if (libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_NEW, err))
+        return -1;
+    t0 = p->mark = colo_now();
+    if (suspend(p, err))
+        return -1;
+    p->steps.suspend = step(p);
+
+    colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SEND);
+    if (begin_devices(p, err) || xc_sr_save_read_dirty(&p->save, true, err))
+        return -1;
+    p->steps.dirty_log = step(p);
+    if (libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_SVM_SUSPENDED, err) ||
+        xc_sr_save_merge_list(&p->save, err))
+        return -1;
+    p->steps.peer_suspend = step(p);
+    if (send_image(p, err) || finish_checkpoint(p, COLO_T_CHECKPOINT, err))
+        return -1;
+    p->steps.total = colo_now() - t0;
+    p->steps.pages_map = p->save.stats.t_map;
+    p->steps.pages_write = p->save.stats.t_write;
+    if (read_aftermath(p, err))
+        return -1;
+    account(p, why);
+    return 0;
+}
+
+/* A record that arrives between checkpoints can only be the peer's goodbye. */
+static int unasked(struct colo_session *s, struct colo_err *err)
+{
+    struct xc_sr_record rec = {0};
+
+    if (libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, LIBXL_SR_CONFIG_MAX, &rec, err))
+        return -1;
+    xc_sr_record_free(&rec);
+    return colo_fail(err, COLO_ERR_STOPPED, NULL, "the secondary ended the session");
+}
+
+static int check_peer(struct colo_session *s, struct colo_err *err)
+{
+    bool pending;
+
+    if (xc_sr_record_pending(&s->ch, &pending, err))
+        return -1;
+    return pending ? unasked(s, err) : 0;
+}
+
+/* What the operator wants, if anything: sets *now for a checkpoint at once. */
+static int check_operator(struct colo_session *s, bool *now, struct colo_err *err)
+{
+    switch (s->monitor ? colo_monitor_command(s->monitor) : COLO_CMD_NONE) {
+    case COLO_CMD_CHECKPOINT:
+        *now = true;
+        return 0;
+    case COLO_CMD_STOP:
+        return colo_fail(err, COLO_ERR_CANCELLED, "operator-stop",
+                         "protection was stopped on request");
+    case COLO_CMD_FAILOVER:
+    case COLO_CMD_NONE:
+        break;
+    }
+    return 0;
+}
+
+/*
+ * Lock-step: wait until the next checkpoint is due.  Returns 0 with *why set, or -1 when the
+ * session is to end.
+ */
+static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    colo_time latest = p->last_end + (colo_time)s->config.interval_max_ms * COLO_MS;
+    colo_time soonest = p->last_end + (colo_time)s->config.interval_min_ms * COLO_MS;
+    bool requested = false;
+
+    for (;;) {
+        struct pollfd fds[] = {
+            {.fd = s->ch.rfd, .events = POLLIN},
+            {.fd = s->ch.cancel_fd, .events = POLLIN},
+            {.fd = s->hooks.event_fd, .events = POLLIN},
+            {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+        };
+        colo_time due = requested ? soonest : latest, wake = due;
+
+        if (check_peer(s, err) || check_operator(s, &requested, err))
+            return -1;
+        due = requested ? soonest : latest;
+        if (colo_now() >= due) {
+            *why = requested ? COLO_TRIGGER_REQUEST : COLO_TRIGGER_PERIOD;
+            return 0;
+        }
+        wake = xc_sr_channel_silent_at(&s->ch);
+        if (wake > due)
+            wake = due;
+        if (poll(fds, 4, colo_poll_ms(wake)) < 0 && errno != EINTR)
+            return colo_fail_errno(err, errno, "poll");
+        if (fds[1].revents)
+            return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
+        if (fds[2].revents && s->hooks.guest_event &&
+            s->hooks.guest_event(s->hooks.priv, err))
+            return -1;
+    }
+}
+
+static int lockstep(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    enum colo_trigger why;
+
+    if (first_image(p, err))
+        return -1;
+    for (;;) {
+        colo_state_set(s->shared, COLO_STATE_LOCKSTEP);
+        xc_sr_channel_listen(&s->ch);
+        if (wait_for_trigger(p, &why, err) || checkpoint(p, why, err))
+            return -1;
+    }
+}
+
+int colo_save_run(struct colo_session *s, struct colo_err *err)
+{
+    struct primary p = {.s = s};
+    struct colo_err ignored;
+
+    p.save.dom = s->dom;
+    p.save.ch = &s->ch;
+    p.save.zero_pages = s->zero_pages;
+    p.save.io_timeout = COLO_T_CHECKPOINT;
+    s->ls.io_timeout = COLO_T_CHECKPOINT;
+    s->ls.tag.checkpoint = 1;
+    if (xc_sr_save_init(&p.save, err))
+        return -1;
+
+    lockstep(&p, err);
+
+    /* The guest first; then say why. */
+    if (p.suspended && err->cls != COLO_ERR_GUEST_DOWN && resume(&p, &ignored))
+        colo_session_say(s, "the guest could not be resumed: %s", ignored.msg);
+    colo_session_explain(s, err);
+    colo_session_goodbye(s, err);
+    xc_sr_save_fini(&p.save);
+    s->shared->recovery.logdirty = false;
+    colo_session_count_bytes(s);
+    return -1;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The secondary's bring-up: read the guest's configuration and the primary's capabilities, answer,
+ * build NAME--incoming from the same configuration, paused and cut off from the network, and then
+ * the lock-step (libxl_colo_restore.c).  At its end: takeover, or nothing is left here.
+ */
+#include "libxl_colo_guest.h"
+
+#include <libxl_utils.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <uuid/uuid.h>
+
+#include "libxl_colo_announce.h"
+
+struct bringup {
+    const struct colo_session_params *p;
+    libxl_ctx *ctx;
+    xentoollog_logger *lg;
+    libxl_domain_config cfg;
+    char name[128]; /* the guest's own */
+    uint32_t domid; /* of the copy; 0 = none */
+    struct colo_guest guest;
+    struct colo_session s;
+};
+
+static int take_config(struct bringup *b, const char *json, struct colo_err *err)
+{
+    if (libxl_domain_config_from_json(b->ctx, &b->cfg, json))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-config",
+                         "libxl does not understand the configuration that the primary sent");
+    if (!b->cfg.c_info.name || !*b->cfg.c_info.name ||
+        strlen(b->cfg.c_info.name) >= sizeof(b->name))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-config",
+                         "the guest's name is missing or longer than %zu characters",
+                         sizeof(b->name) - 1);
+    snprintf(b->name, sizeof(b->name), "%s", b->cfg.c_info.name);
+    return 0;
+}
+
+static void adopt(struct bringup *b, const struct colo_caps *peer)
+{
+    struct colo_session *s = &b->s;
+    struct colo_status *st;
+
+    s->config.heartbeat_ms = peer->heartbeat_ms;
+    s->config.heartbeat_misses = peer->heartbeat_misses;
+    s->config.interval_max_ms = peer->interval_max_ms;
+    s->config.interval_min_ms = peer->interval_min_ms;
+    s->config.verify = peer->verify;
+    s->ls.tag.generation = peer->generation;
+    if (uuid_parse(peer->session, s->ls.tag.session))
+        uuid_clear(s->ls.tag.session);
+
+    st = colo_status_begin(s->shared);
+    snprintf(st->guest, sizeof(st->guest), "%s", b->name);
+    snprintf(st->uuid, sizeof(st->uuid), LIBXL_UUID_FMT, LIBXL_UUID_BYTES(b->cfg.c_info.uuid));
+    snprintf(st->peer, sizeof(st->peer), "%s", peer->host);
+    snprintf(st->session, sizeof(st->session), "%s", peer->session);
+    st->generation = peer->generation;
+    st->started_wall = time(NULL);
+    st->interval_max_ms = peer->interval_max_ms;
+    st->interval_min_ms = peer->interval_min_ms;
+    st->heartbeat_ms = peer->heartbeat_ms;
+    st->heartbeat_misses = peer->heartbeat_misses;
+    st->mem_pages = b->cfg.b_info.max_memkb / 4;
+    snprintf(st->network, sizeof(st->network), "pass");
+    snprintf(st->disks, sizeof(st->disks), "none");
+    colo_status_end(s->shared);
+}
+
+static int answer(struct bringup *b, const struct colo_caps *mine, struct colo_err *err)
+{
+    char *json = colo_caps_to_json(mine);
+    int rc = json ? libxl_stream_write_caps(&b->s.ls, json, err)
+                  : colo_fail(err, COLO_ERR_LOCAL, NULL, "out of memory");
+
+    free(json);
+    return rc;
+}
+
+/* Who the primary and its guest are; is this host fit for it? */
+static int handshake(struct bringup *b, struct colo_caps *peer, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    struct colo_caps mine = {.protocol = COLO_PROTOCOL_VERSION, .zero_pages = true, .tags = true};
+    char *config = NULL, *caps = NULL;
+    int rc = -1;
+
+    s->ls.io_timeout = COLO_T_HANDSHAKE;
+    gethostname(mine.host, sizeof(mine.host) - 1);
+    if (libxl_xl_header_read(&s->ch, colo_now() + COLO_T_HANDSHAKE, &config, err) ||
+        libxl_stream_read_header(&s->ls, err) || libxl_stream_read_caps(&s->ls, &caps, err) ||
+        colo_caps_from_json(caps, true, peer, err) || take_config(b, config, err) ||
+        colo_xen_version(b->ctx, mine.xen, sizeof(mine.xen), err) ||
+        colo_caps_match(&mine, peer, err) || colo_preflight_secondary(b->ctx, &b->cfg, err))
+        goto out;
+    s->zero_pages = mine.zero_pages && peer->zero_pages;
+    s->ls.tags = mine.tags && peer->tags;
+    adopt(b, peer);
+    rc = answer(b, &mine, err);
+out:
+    free(config);
+    free(caps);
+    return rc;
+}
+
+/* NICs of the copy, by the names that libxl gave their links. */
+static int isolate_nics(struct bringup *b, struct colo_err *err)
+{
+    struct colo_nic_desc desc[COLO_MAX_NICS];
+    int n = 0;
+
+    memset(desc, 0, sizeof(desc));
+    for (n = 0; n < b->cfg.num_nics && n < COLO_MAX_NICS; n++) {
+        const libxl_device_nic *nic = &b->cfg.nics[n];
+
+        if (nic->ifname && *nic->ifname)
+            snprintf(desc[n].vif, sizeof(desc[n].vif), "%s", nic->ifname);
+        else
+            snprintf(desc[n].vif, sizeof(desc[n].vif), "vif%u.%d", b->domid, nic->devid);
+        snprintf(desc[n].tap, sizeof(desc[n].tap), "%.*s-emu", (int)sizeof(desc[n].tap) - 5,
+                 desc[n].vif);
+        memcpy(desc[n].mac, nic->mac, sizeof(desc[n].mac));
+    }
+    return colo_nics_isolate(desc, (size_t)n, &b->p->shared->recovery.nics, err);
+}
+
+static int check_qemu(struct bringup *b, const struct colo_caps *peer, struct colo_err *err)
+{
+    const char *mine = colo_qmp_version(b->guest.qmp);
+
+    if (!strcmp(mine, peer->qemu))
+        return 0;
+    return colo_fail(err, COLO_ERR_REFUSED, "qemu-mismatch",
+                     "this host has QEMU %s, the primary (%s) has QEMU %s: both must be the same",
+                     mine, peer->host, peer->qemu);
+}
+
+/* Every pfn that the primary may speak of: its memory, the hole below 4 GiB, room for video. */
+static int bound_gfns(struct bringup *b, struct colo_err *err)
+{
+    struct xc_sr_domain_info info;
+    uint64_t from_config = b->cfg.b_info.max_memkb / 4 + (UINT64_C(1) << 20) + (1 << 16);
+
+    if (b->guest.dom->ops->info(b->guest.dom, &info, err))
+        return -1;
+    b->s.max_gfns = info.nr_gpfns > from_config ? info.nr_gpfns : from_config;
+    return 0;
+}
+
+static int build(struct bringup *b, const struct colo_caps *peer, struct colo_err *err)
+{
+    struct colo_recovery *rec = &b->p->shared->recovery;
+    char incoming[sizeof(b->name) + 16];
+    int rc;
+
+    snprintf(incoming, sizeof(incoming), "%s--incoming", b->name);
+    free(b->cfg.c_info.name);
+    b->cfg.c_info.name = strdup(incoming);
+    if (!b->cfg.c_info.name)
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "out of memory");
+    snprintf(rec->name, sizeof(rec->name), "%s", b->name);
+    rec->destroy = true;
+    rc = libxl_domain_create_new(b->ctx, &b->cfg, &b->domid, NULL, NULL);
+    if (rc)
+        return colo_fail(err, COLO_ERR_LOCAL, "create-failed",
+                         "libxl could not create %s on this host (error %d); its log says why",
+                         incoming, rc);
+    rec->domid = b->domid;
+    colo_status_begin(b->p->shared)->domid = b->domid;
+    colo_status_end(b->p->shared);
+    colo_monitor_domid_changed(b->p->monitor);
+    if (isolate_nics(b, err) || colo_guest_open(&b->guest, b->domid, true, err) ||
+        check_qemu(b, peer, err) || bound_gfns(b, err))
+        return -1;
+    b->s.dom = b->guest.dom;
+    return colo_qmp_cmd(b->guest.qmp, "stop", NULL, colo_now() + COLO_T_QMP, NULL, err);
+}
+
+/* ---- hooks ---- */
+
+static int hook_first_run(void *priv, struct colo_err *err)
+{
+    struct bringup *b = priv;
+
+    if (colo_qmp_cmd(b->guest.qmp, "cont", NULL, colo_now() + COLO_T_QMP, NULL, err))
+        return -1;
+    if (libxl_domain_unpause(b->ctx, b->domid, NULL))
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "cannot unpause the second copy");
+    return 0;
+}
+
+static int hook_become_guest(void *priv, struct colo_err *err)
+{
+    struct bringup *b = priv;
+    int rc = colo_nics_join(&b->p->shared->recovery.nics, err);
+    int r;
+
+    r = libxl_domain_rename(b->ctx, b->domid, NULL, b->name);
+    if (r)
+        rc = colo_fail(err, COLO_ERR_LOCAL, "rename-failed",
+                       "the guest runs, but could not be renamed to %s (libxl error %d)", b->name,
+                       r);
+    return rc;
+}
+
+static int set_up(struct bringup *b, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    struct colo_caps peer;
+
+    b->ctx = colo_ctx_new(&b->lg, err);
+    if (!b->ctx || handshake(b, &peer, err) || colo_session_alive(s, err))
+        return -1;
+    colo_session_say(s, "receiving %s from %s", b->name, peer.host);
+    if (build(b, &peer, err))
+        return -1;
+    xc_sr_channel_listen(&s->ch);
+    s->hooks.priv = b;
+    s->hooks.event_fd = -1;
+    s->hooks.first_run = hook_first_run;
+    s->hooks.become_guest = hook_become_guest;
+    return 0;
+}
+
+static void destroy_copy(struct bringup *b)
+{
+    struct colo_session *s = &b->s;
+
+    if (!b->domid)
+        return;
+    if (libxl_domain_destroy(b->ctx, b->domid, NULL))
+        colo_session_say(s, "could not destroy domain %u: `xl destroy %u`", b->domid, b->domid);
+}
+
+int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outcome,
+                   struct colo_err *err)
+{
+    struct bringup b = {.p = p};
+    struct colo_session *s = &b.s;
+    enum colo_restore_end end = COLO_RESTORE_FAILED;
+
+    *outcome = COLO_OUT_NOTHING;
+    libxl_domain_config_init(&b.cfg);
+    s->role = COLO_SECONDARY;
+    s->config = p->config;
+    s->shared = p->shared;
+    s->monitor = p->monitor;
+    s->ui = p->ui;
+    s->hb.stop_fd = -1;
+    s->ls.ch = &s->ch;
+    if (xc_sr_channel_init(&s->ch, p->rfd, p->wfd, p->cancel_fd, err))
+        return -1;
+
+    if (set_up(&b, err)) {
+        colo_session_explain(s, err);
+        colo_session_goodbye(s, err);
+    } else {
+        colo_restore_run(s, &end, err);
+    }
+    if (end == COLO_RESTORE_TAKEN)
+        *outcome = COLO_OUT_GUEST_HERE;
+
+    colo_heartbeat_stop(&s->hb);
+    colo_guest_close(&b.guest);
+    if (end != COLO_RESTORE_TAKEN)
+        destroy_copy(&b);
+    p->shared->recovery.destroy = false;
+    colo_status_error(p->shared, err);
+    colo_state_set(p->shared,
+                   end == COLO_RESTORE_TAKEN ? COLO_STATE_UNPROTECTED : COLO_STATE_ENDED);
+    xc_sr_channel_fini(&s->ch);
+    libxl_domain_config_dispose(&b.cfg);
+    colo_ctx_free(b.ctx, b.lg);
+    return -1;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * What both sides of a session share beyond the stream itself.
+ */
+#include "libxl_colo_session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void colo_config_defaults(struct colo_config *c)
+{
+    memset(c, 0, sizeof(*c));
+    c->interval_max_ms = 5000;
+    c->interval_min_ms = 100;
+    c->heartbeat_ms = 100;
+    c->heartbeat_misses = 5;
+    c->takeover_on_silence = true;
+}
+
+int colo_session_alive(struct colo_session *s, struct colo_err *err)
+{
+    s->ch.silence = (colo_time)s->config.heartbeat_ms * s->config.heartbeat_misses * COLO_MS;
+    xc_sr_channel_listen(&s->ch);
+    return colo_heartbeat_start(&s->hb, &s->ch, &s->ls.tag, s->config.heartbeat_ms, err);
+}
+
+void colo_session_say(struct colo_session *s, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+
+    if (!s->ui.message)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    s->ui.message(s->ui.priv, "%s", line);
+}
+
+void colo_session_count_bytes(struct colo_session *s)
+{
+    struct colo_status *st = colo_status_begin(s->shared);
+
+    st->bytes_in = s->ch.bytes_in;
+    st->bytes_out = s->ch.bytes_out;
+    colo_status_end(s->shared);
+}
+
+void colo_session_explain(struct colo_session *s, struct colo_err *err)
+{
+    struct colo_err stop = {0};
+    struct xc_sr_record rec = {0};
+    colo_time grace = s->ls.io_timeout;
+
+    if (err->cls != COLO_ERR_PEER_EOF)
+        return;
+    /* Whatever else was under way, the peer's last record may be its goodbye. */
+    s->ls.io_timeout = COLO_T_GOODBYE;
+    while (!libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, LIBXL_SR_CONFIG_MAX, &rec,
+                                       &stop))
+        xc_sr_record_free(&rec);
+    if (stop.cls == COLO_ERR_STOPPED || stop.cls == COLO_ERR_REFUSED)
+        *err = stop;
+    s->ls.io_timeout = grace;
+}
+
+void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
+{
+    char reason[sizeof(why->reason) + 16];
+
+    if (why->cls == COLO_ERR_PEER_EOF || why->cls == COLO_ERR_PEER_SILENT ||
+        why->cls == COLO_ERR_STOPPED)
+        return;
+    /* A session that is being cancelled must still be able to say so. */
+    s->ch.cancel_fd = -1;
+    s->ch.silence = 0;
+    s->ls.io_timeout = COLO_T_GOODBYE;
+    snprintf(reason, sizeof(reason), "%s%s", why->cls == COLO_ERR_REFUSED ? "refused:" : "",
+             why->reason);
+    libxl_stream_write_stop(&s->ls, reason, why->msg, NULL);
+}

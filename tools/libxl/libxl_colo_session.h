@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+/*
+ * The inside of a session: what its files share.  Everything here works on the two seams (domain
+ * and channel) alone, so that unit tests run whole sessions without Xen; what needs libxl, QMP or
+ * xenstore is libxl_colo_guest.h.
+ */
+#ifndef LIBXL_COLO_SESSION_H
+#define LIBXL_COLO_SESSION_H
+
+#include "libxl_colo.h"
+#include "libxl_stream.h"
+#include "xc_sr_restore.h"
+
+/* ---- capabilities: COLO_CAPS, JSON, exchanged first (libxl_colo_caps.c) ---- */
+struct colo_caps {
+    uint32_t protocol;      /* COLO_PROTOCOL_VERSION */
+    char xen[64];           /* "4.17.7" and what follows: must be equal */
+    char qemu[96];          /* the device model's version, "" when not known yet */
+    char host[128];
+    bool zero_pages, tags;  /* features; used when both sides have them */
+    /* only from the primary */
+    char session[40];
+    uint64_t generation;
+    uint32_t heartbeat_ms, heartbeat_misses, interval_max_ms, interval_min_ms;
+    bool verify;
+};
+char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
+/* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */
+int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *out,
+                        struct colo_err *err);
+/* Two sides that cannot work together: COLO_ERR_REFUSED with both versions in the message. */
+int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,
+                    struct colo_err *err);
+
+/* ---- heartbeat: a thread that writes COLO_HEARTBEAT records (libxl_colo_heartbeat.c) ---- */
+struct colo_heartbeat {
+    pthread_t thread;
+    int stop_fd; /* eventfd; -1 = not running */
+    struct xc_sr_channel *ch;
+    struct xc_sr_rec_tag tag; /* session and generation */
+    uint32_t interval_ms;
+};
+int colo_heartbeat_start(struct colo_heartbeat *hb, struct xc_sr_channel *ch,
+                         const struct xc_sr_rec_tag *tag, uint32_t interval_ms,
+                         struct colo_err *err);
+void colo_heartbeat_stop(struct colo_heartbeat *hb); /* idempotent */
+
+/* ---- the session ---- */
+/* How long a step may take before it counts as failed.  The peer's death is noticed by its
+ * silence long before; these bound a peer, or a part of this host, that lives but hangs. */
+#define COLO_T_HANDSHAKE (60 * 1000 * COLO_MS)   /* peer's answer to the capabilities */
+#define COLO_T_BUILD     (300 * 1000 * COLO_MS)  /* peer builds its domain, first image applied */
+#define COLO_T_SUSPEND   (30 * 1000 * COLO_MS)   /* vCPUs stopped */
+#define COLO_T_QMP       (30 * 1000 * COLO_MS)   /* one QEMU command */
+#define COLO_T_CHECKPOINT (60 * 1000 * COLO_MS)  /* one record of a checkpoint, either way */
+#define COLO_T_GOODBYE   (1000 * COLO_MS)        /* a STOP that nobody may be reading */
+
+struct colo_session;
+/* What a session asks of the host around it; any member may be NULL (unit tests). */
+struct colo_session_hooks {
+    void *priv;
+    int event_fd; /* readable = something about a domain's life changed; -1 = none */
+    /* Takes the event; -1 with COLO_ERR_GUEST_DOWN when our guest has shut down. */
+    int (*guest_event)(void *priv, struct colo_err *err);
+    /* Secondary: the built domain runs for the first time. */
+    int (*first_run)(void *priv, struct colo_err *err);
+    /* Secondary: the domain becomes the guest: NICs, name.  It runs already. */
+    int (*become_guest)(void *priv, struct colo_err *err);
+};
+
+struct colo_session {
+    enum colo_role role;
+    struct colo_config config;
+    struct colo_shared *shared;
+    struct colo_monitor *monitor; /* NULL in unit tests */
+    struct colo_ui ui;
+    struct colo_session_hooks hooks;
+
+    struct xc_sr_channel ch;
+    struct libxl_stream ls;
+    struct colo_heartbeat hb;
+    struct xc_sr_domain *dom;
+    uint64_t max_gfns; /* secondary: bound of every pfn */
+    bool zero_pages;   /* negotiated */
+};
+
+/* After the capabilities: silence limit on, heartbeat on. */
+int colo_session_alive(struct colo_session *s, struct colo_err *err);
+/* A channel error may have a better explanation waiting to be read: the peer's STOP. */
+void colo_session_explain(struct colo_session *s, struct colo_err *err);
+/* Tell the peer why we leave; never blocks long, never fails. */
+void colo_session_goodbye(struct colo_session *s, const struct colo_err *why);
+void colo_session_say(struct colo_session *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void colo_session_count_bytes(struct colo_session *s);
+
+/*
+ * The lock-step of the primary: first image, then checkpoints until something ends it; returns -1
+ * always, with the guest running (or shut down by itself, COLO_ERR_GUEST_DOWN), dirty logs off.
+ */
+int colo_save_run(struct colo_session *s, struct colo_err *err);
+
+enum colo_restore_end {
+    COLO_RESTORE_FAILED,  /* the copy is not usable: destroy it */
+    COLO_RESTORE_YIELD,   /* the guest lives at the primary: destroy the copy */
+    COLO_RESTORE_TAKEN,   /* the copy is the guest now and runs, dirty logs off */
+};
+/* The lock-step of the secondary, from LIBXC_CONTEXT on.  Returns -1 always, *end says how. */
+int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct colo_err *err);
+
+#endif
