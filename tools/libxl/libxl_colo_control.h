@@ -37,6 +37,9 @@ int colo_control_fd(struct colo_control_server *s);
 void colo_control_serve(struct colo_control_server *s);
 /* The domain got another number (reboot): a new socket beside the fds that are served. */
 int colo_control_rename(struct colo_control_server *s, uint32_t domid, struct colo_err *err);
-void colo_control_close(struct colo_control_server *s); /* removes the socket */
+/* Remove the socket, so that somebody else may listen under its name, but go on serving those who
+ * are connected; a later close does not remove the socket again.  NULL is fine. */
+void colo_control_withdraw(struct colo_control_server *s);
+void colo_control_close(struct colo_control_server *s); /* removes the socket; NULL is fine */
 
 #endif

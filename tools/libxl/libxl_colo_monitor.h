@@ -14,7 +14,7 @@
 
 #include <sys/types.h>
 
-#include "libxl_colo_shared.h"
+#include "libxl_colo_lifecycle.h"
 
 struct colo_monitor {
     pid_t pid;
@@ -27,10 +27,14 @@ struct colo_monitor_opts {
     const char *logfile; /* NULL = /var/log/xen/xl-colo-GUEST.log */
 };
 
-/* Forks.  The child never returns from this call.  Must be called before threads are made and
+/* Forks.  recovery.name, when it is known, names the log.  The child never returns from this call.  Must be called before threads are made and
  * before the transport is opened (the monitor must not hold the transport's fds). */
 int colo_monitor_start(struct colo_shared *sh, const struct colo_monitor_opts *opts,
                        struct colo_monitor *out, struct colo_err *err);
+/* The same with other hands (tests). */
+int colo_monitor_start_ops(struct colo_shared *sh, const struct colo_monitor_opts *opts,
+                           const struct colo_monitor_ops *ops, void *priv,
+                           struct colo_monitor *out, struct colo_err *err);
 
 enum colo_monitor_cmd {
     COLO_CMD_NONE,
@@ -38,19 +42,28 @@ enum colo_monitor_cmd {
     COLO_CMD_STOP,       /* end protection; the guest stays on the primary */
     COLO_CMD_FAILOVER,   /* secondary: the operator says that the primary is dead: take over now */
 };
-/* What an operator asked for through the control socket; NONE when nothing waits. Never blocks. */
+/* What an operator asked for through the control socket; NONE when nothing waits. Never blocks.
+ * Should the monitor have died, m->fd becomes -1, which poll(2) passes over. */
 enum colo_monitor_cmd colo_monitor_command(struct colo_monitor *m);
+
+/* recovery.domid has been set, changed or cleared: the control socket follows it.  Never blocks;
+ * the monitor learns of a domid that it was not told of when it has to undo. */
+void colo_monitor_domid_changed(struct colo_monitor *m);
 
 /*
  * The session is over.  watch: the guest (recovery.domid) is this host's: be its monitor until it
- * is gone.  Otherwise the monitor removes its socket and exits; returns when it has (deadline).
+ * is gone; returns when the monitor watches it (a guest that has already shut down counts as
+ * watched, and is acted on).  Otherwise the monitor removes its socket and exits; returns when it
+ * has (deadline).  Closes m->fd; calling it again does nothing.
  */
 int colo_monitor_end(struct colo_monitor *m, bool watch, struct colo_err *err);
 
 /*
  * --reprotect: as colo_monitor_end with watch, but stay connected and wait until the guest has
- * been rebooted as a new domain.  0 and *domid, or -1: COLO_ERR_GUEST_DOWN when the guest is gone
- * for good, COLO_ERR_CANCELLED.
+ * been rebooted as a new domain.  0 and *domid: the guest runs, recovery.domid is set, and the
+ * monitor serves this process's next session as after colo_monitor_start.  Or -1 and m->fd closed:
+ * COLO_ERR_GUEST_DOWN when the guest is gone for good, COLO_ERR_STOPPED "retired" when another
+ * session has taken it, COLO_ERR_CANCELLED (the monitor watches on).
  */
 int colo_monitor_wait_reboot(struct colo_monitor *m, int cancel_fd, uint32_t *domid,
                              struct colo_err *err);
