@@ -33,9 +33,12 @@ int colo_devstate_load(struct colo_devstate *d, const void *buf, size_t len, col
                        struct colo_err *err);
 
 /*
- * The qcow2 image, apart from any QEMU: offset of the state within the file and the file's whole
- * size for a state area of `area` bytes; write the metadata to fd (already truncated).
+ * The qcow2 image, apart from any QEMU: write the metadata for a state area of at least `area`
+ * bytes (1..COLO_DEVSTATE_MAX) to fd, an empty file, and size it.  Tells where in the file the
+ * state goes and how large the file is; from the one to the other is the area.
  */
-int colo_ckpt_image_write(int fd, size_t area, uint64_t *state_offset, struct colo_err *err);
+#define COLO_CKPT_SNAPSHOT "ckpt" /* the snapshot's name */
+int colo_ckpt_image_write(int fd, size_t area, uint64_t *state_offset, uint64_t *file_size,
+                          struct colo_err *err);
 
 #endif
