@@ -52,7 +52,7 @@ struct fakeqmp_model {
     /* set by the test before the start */
     const void *state; /* what xen-save-devices-state writes */
     size_t state_len;
-    const char *lacks;    /* a command that query-commands does not name and that is unknown */
+    const char *lacks;    /* commands (in one string) that are not there */
     const char *fail_cmd; /* this command is answered with an error */
     const char *die_cmd;  /* at this command the connection is closed */
     const char *job_error;   /* snapshot-load's job ends with this error */
@@ -69,7 +69,7 @@ struct fakeqmp_model {
     char bad[160]; /* the first thing that a real device model would not have taken */
 
     /* private */
-    char node[64], file[256];
+    char node[64], job[64], file[256];
 };
 fakeqmp_handler fakeqmp_model_handler; /* priv is a struct fakeqmp_model */
 void fakeqmp_model_fini(struct fakeqmp_model *m);
