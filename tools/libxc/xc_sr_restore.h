@@ -41,15 +41,17 @@ struct xc_sr_restore {
     struct xc_sr_bitmap present;  /* gfns that have a page here */
     struct xc_sr_bitmap received; /* pfns that the primary has */
     struct xc_sr_bitmap own;      /* dirtied here since the last checkpoint */
-    struct xc_sr_bitmap scratch;
+    struct xc_sr_bitmap log;      /* scratch for the dirty log */
     struct xc_sr_record context, params, tsc; /* tail records of the image being received */
+    struct xc_sr_record cpuid, msrs;          /* policies, until they are applied */
+    uint64_t zero_sum;                        /* pages of the image's COLO_ZERO_PAGES so far */
     uint64_t local[16];
     size_t nlocal;
     uint32_t version; /* of the image */
     bool static_done;
     bool first_done;
     bool logdirty;
-    void *batch;
+    struct xc_sr_restore_batch *batch;
 };
 
 int xc_sr_restore_init(struct xc_sr_restore *r, struct colo_err *err);

@@ -36,6 +36,8 @@ struct xc_sr_save {
     struct xc_sr_channel *ch;
     bool zero_pages;    /* the peer takes COLO_ZERO_PAGES */
     bool explicit_pfns; /* pages of the local gfns are sent too: a plain stream for a new domain */
+    uint64_t max_gfns; /* highest gfn + 1 that the guest's config can have, on either side: bounds
+                        * what the secondary may ask for; 0 = the domain's own size */
     colo_time io_timeout; /* for a single write or read of the channel; 0 = none */
     uint32_t xen_major, xen_minor;
 
@@ -46,7 +48,7 @@ struct xc_sr_save {
     struct xc_sr_bitmap log;   /* scratch for the dirty log */
     uint64_t nr_gfns;
     bool logdirty;
-    void *batch;
+    struct xc_sr_save_batch *batch;
 };
 
 int xc_sr_save_init(struct xc_sr_save *s, struct colo_err *err);
