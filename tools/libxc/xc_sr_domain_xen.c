@@ -134,6 +134,13 @@ static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
     return 0;
 }
 
+static int xen_devices_save_begin(struct xc_sr_domain *d, struct colo_err *err)
+{
+    struct xc_sr_domain_xen *x = xc_sr_xen(d);
+
+    return x->has_hooks && x->hooks.save_begin ? x->hooks.save_begin(x->hooks.priv, err) : 0;
+}
+
 static int xen_devices_save(struct xc_sr_domain *d, void **buf, size_t *len, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
@@ -191,6 +198,7 @@ static const struct xc_sr_domain_ops xen_ops = {
     .set_policy = xc_sr_xen_set_policy,
     .suspend = xen_suspend,
     .resume = xen_resume,
+    .devices_save_begin = xen_devices_save_begin,
     .devices_save = xen_devices_save,
     .devices_load = xen_devices_load,
     .close = xen_close,

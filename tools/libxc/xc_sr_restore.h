@@ -44,7 +44,8 @@ struct xc_sr_restore {
     struct xc_sr_bitmap log;      /* scratch for the dirty log */
     struct xc_sr_record context, params, tsc; /* tail records of the image being received */
     struct xc_sr_record cpuid, msrs;          /* policies, until they are applied */
-    uint64_t zero_sum;                        /* pages of the image's COLO_ZERO_PAGES so far */
+    uint64_t entries;      /* pfns that the image being received has named so far */
+    unsigned int tail;     /* which of the tail records it has had */
     uint64_t local[16];
     size_t nlocal;
     uint32_t version; /* of the image */
