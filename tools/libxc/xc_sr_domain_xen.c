@@ -97,16 +97,15 @@ static int xen_suspend(struct xc_sr_domain *d, colo_time deadline, struct colo_e
         if (wait_change(x, deadline, err) < 0)
             return -1;
     }
-    if (info.shutdown_reason != SHUTDOWN_suspend) {
-        x->down = false; /* not our doing, so not ours to resume */
-        return guest_down(x, info.shutdown_reason, err);
-    }
+    /* The device model stops in either case: a secondary's guest that went down on its own gets the
+     * primary's state again. */
     if (x->has_hooks && x->hooks.stop && !x->dm_stopped) {
         if (x->hooks.stop(x->hooks.priv, err) < 0)
             return -1;
         x->dm_stopped = true;
     }
-    return 0;
+    return info.shutdown_reason == SHUTDOWN_suspend ? 0
+                                                    : guest_down(x, info.shutdown_reason, err);
 }
 
 static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
@@ -122,10 +121,11 @@ static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
     }
     if (getinfo(x, &info, err) < 0)
         return -1;
-    if (info.shutdown ? info.shutdown_reason != SHUTDOWN_suspend : !x->down)
+    if (!info.shutdown && !x->down)
         return 0;
-    /* The fast way refuses a domain whose suspend we gave up on before all its vCPUs were down. */
-    fast = info.shutdown;
+    /* The fast way is for suspended domains only: neither for one that went down on its own and has
+     * been given another state since, nor for one whose suspend we gave up on half way. */
+    fast = info.shutdown && info.shutdown_reason == SHUTDOWN_suspend;
     if (xc_domain_resume(x->xch, x->domid, fast) < 0)
         return colo_fail_errno(err, errno, "cannot resume domain %u", x->domid);
     x->down = false;
