@@ -183,12 +183,28 @@ int colo_guest_event(void *priv, struct colo_err *err)
                      shutdown_word(info.shutdown_reason));
 }
 
-int colo_xen_version(libxl_ctx *ctx, char *buf, size_t len, struct colo_err *err)
+int colo_guest_bound_gfns(struct colo_guest *g, uint64_t max_memkb, uint64_t *bound,
+                          struct colo_err *err)
+{
+    struct xc_sr_domain_info info;
+
+    if (g->dom->ops->info(g->dom, &info, err))
+        return -1;
+    *bound = max_memkb / 4 + (UINT64_C(1) << 20) + (UINT64_C(1) << 16);
+    if (*bound < info.nr_gpfns)
+        *bound = info.nr_gpfns;
+    return 0;
+}
+
+int colo_xen_version(libxl_ctx *ctx, struct colo_session *s, char *buf, size_t len,
+                     struct colo_err *err)
 {
     const libxl_version_info *v = libxl_get_version_info(ctx);
 
     if (!v)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "cannot read Xen's version");
+    s->xen_major = (uint32_t)v->xen_version_major;
+    s->xen_minor = (uint32_t)v->xen_version_minor;
     snprintf(buf, len, "%d.%d%s", v->xen_version_major, v->xen_version_minor,
              v->xen_version_extra ? v->xen_version_extra : "");
     return 0;

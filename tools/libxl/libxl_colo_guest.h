@@ -29,11 +29,17 @@ int colo_guest_open(struct colo_guest *g, uint32_t domid, bool for_load, struct 
 /* Let go of it, leaving it as it is.  Idempotent on a zeroed or closed guest. */
 void colo_guest_close(struct colo_guest *g);
 
+/* What no gfn of this guest can reach: its memory as configured, the hole below 4 GiB, and room for
+ * video memory; or what it has reached already. */
+int colo_guest_bound_gfns(struct colo_guest *g, uint64_t max_memkb, uint64_t *bound,
+                          struct colo_err *err);
+
 /* session hooks, with priv = struct colo_guest */
 int colo_guest_event(void *priv, struct colo_err *err);
 
-/* "4.17.7" with its extra version, as in `xl info`. */
-int colo_xen_version(libxl_ctx *ctx, char *buf, size_t len, struct colo_err *err);
+/* "4.17.7" with its extra version, as in `xl info`; and its first two numbers into the session. */
+int colo_xen_version(libxl_ctx *ctx, struct colo_session *s, char *buf, size_t len,
+                     struct colo_err *err);
 
 /* ---- preflight (libxl_colo_preflight.c) ---- */
 /* The primary's guest and host.  cfg is the running guest's configuration. */

@@ -77,7 +77,7 @@ static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err 
     caps->interval_max_ms = c->interval_max_ms;
     caps->interval_min_ms = c->interval_min_ms;
     caps->verify = c->verify;
-    return colo_xen_version(b->ctx, caps->xen, sizeof(caps->xen), err);
+    return colo_xen_version(b->ctx, &b->s, caps->xen, sizeof(caps->xen), err);
 }
 
 /* Who we are and what the guest is; who the peer is, or why it refuses. */
@@ -114,7 +114,8 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
     b->ctx = colo_ctx_new(&b->lg, err);
     if (!b->ctx || read_config(b, domid, err) ||
         colo_preflight_primary(b->ctx, domid, &b->cfg, &b->p->config, err) ||
-        colo_guest_open(&b->guest, domid, false, err) || make_caps(b, &caps, err))
+        colo_guest_open(&b->guest, domid, false, err) || make_caps(b, &caps, err) ||
+        colo_guest_bound_gfns(&b->guest, b->cfg.b_info.max_memkb, &s->max_gfns, err))
         return -1;
     describe(b, domid, &caps);
     b->p->shared->recovery.domid = domid;

@@ -379,6 +379,9 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
     p.save.dom = s->dom;
     p.save.ch = &s->ch;
     p.save.zero_pages = s->zero_pages;
+    p.save.max_gfns = s->max_gfns;
+    p.save.xen_major = s->xen_major;
+    p.save.xen_minor = s->xen_minor;
     p.save.io_timeout = COLO_T_CHECKPOINT;
     s->ls.io_timeout = COLO_T_CHECKPOINT;
     s->ls.tag.checkpoint = 1;

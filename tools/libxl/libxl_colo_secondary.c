@@ -95,7 +95,7 @@ static int handshake(struct bringup *b, struct colo_caps *peer, struct colo_err 
     if (libxl_xl_header_read(&s->ch, colo_now() + COLO_T_HANDSHAKE, &config, err) ||
         libxl_stream_read_header(&s->ls, err) || libxl_stream_read_caps(&s->ls, &caps, err) ||
         colo_caps_from_json(caps, true, peer, err) || take_config(b, config, err) ||
-        colo_xen_version(b->ctx, mine.xen, sizeof(mine.xen), err) ||
+        colo_xen_version(b->ctx, s, mine.xen, sizeof(mine.xen), err) ||
         colo_caps_match(&mine, peer, err) || colo_preflight_secondary(b->ctx, &b->cfg, err))
         goto out;
     s->zero_pages = mine.zero_pages && peer->zero_pages;
@@ -140,18 +140,6 @@ static int check_qemu(struct bringup *b, const struct colo_caps *peer, struct co
                      mine, peer->host, peer->qemu);
 }
 
-/* Every pfn that the primary may speak of: its memory, the hole below 4 GiB, room for video. */
-static int bound_gfns(struct bringup *b, struct colo_err *err)
-{
-    struct xc_sr_domain_info info;
-    uint64_t from_config = b->cfg.b_info.max_memkb / 4 + (UINT64_C(1) << 20) + (1 << 16);
-
-    if (b->guest.dom->ops->info(b->guest.dom, &info, err))
-        return -1;
-    b->s.max_gfns = info.nr_gpfns > from_config ? info.nr_gpfns : from_config;
-    return 0;
-}
-
 static int build(struct bringup *b, const struct colo_caps *peer, struct colo_err *err)
 {
     struct colo_recovery *rec = &b->p->shared->recovery;
@@ -175,7 +163,8 @@ static int build(struct bringup *b, const struct colo_caps *peer, struct colo_er
     colo_status_end(b->p->shared);
     colo_monitor_domid_changed(b->p->monitor);
     if (isolate_nics(b, err) || colo_guest_open(&b->guest, b->domid, true, err) ||
-        check_qemu(b, peer, err) || bound_gfns(b, err))
+        check_qemu(b, peer, err) ||
+        colo_guest_bound_gfns(&b->guest, b->cfg.b_info.max_memkb, &b->s.max_gfns, err))
         return -1;
     b->s.dom = b->guest.dom;
     return colo_qmp_cmd(b->guest.qmp, "stop", NULL, colo_now() + COLO_T_QMP, NULL, err);

@@ -80,7 +80,8 @@ struct colo_session {
     struct libxl_stream ls;
     struct colo_heartbeat hb;
     struct xc_sr_domain *dom;
-    uint64_t max_gfns; /* secondary: bound of every pfn */
+    uint64_t max_gfns; /* no pfn of either side is at or above it */
+    uint32_t xen_major, xen_minor; /* for the stream's header */
     bool zero_pages;   /* negotiated */
 };
 

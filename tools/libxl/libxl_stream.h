@@ -42,9 +42,10 @@ int libxl_stream_write_stop(struct libxl_stream *s, const char *reason, const ch
 int libxl_stream_read_header(struct libxl_stream *s, struct colo_err *err);
 int libxl_stream_read_libxc_context(struct libxl_stream *s, struct colo_err *err);
 /* Emulator records up to CHECKPOINT_END (or END, for a plain stream: *last says which).
- * *state is malloc'ed; NULL and 0 when there was none. Two contexts are a protocol error. */
+ * *state is malloc'ed; NULL and 0 when there was none. Two contexts are a protocol error.  A
+ * COLO_DIGEST on the way goes to *digest, or is passed over when digest is NULL. */
 int libxl_stream_read_emulators(struct libxl_stream *s, void **state, size_t *len, uint32_t *last,
-                                struct colo_err *err);
+                                struct xc_sr_record *digest, struct colo_err *err);
 /* CHECKPOINT_STATE that must be `expected`. */
 int libxl_stream_read_state(struct libxl_stream *s, uint32_t expected, struct colo_err *err);
 /* COLO_CAPS; *json is malloc'ed and NUL-terminated. */
