@@ -23,6 +23,7 @@ int xc_sr_bitmap_grow(struct xc_sr_bitmap *b, uint64_t nbits, struct colo_err *e
 void xc_sr_bitmap_fini(struct xc_sr_bitmap *b);
 
 void xc_sr_bitmap_zero(struct xc_sr_bitmap *b);
+/* What lies beyond the end is left out. */
 void xc_sr_bitmap_set_range(struct xc_sr_bitmap *b, uint64_t first, uint64_t count);
 uint64_t xc_sr_bitmap_count(const struct xc_sr_bitmap *b);
 /* a |= b; a must be at least as large. */

@@ -24,7 +24,7 @@ static void become_reader(struct xc_sr_channel *ch)
     __atomic_store_n(&ch->reader, (const void *)&this_thread, __ATOMIC_RELAXED);
 }
 
-static bool is_reader(const struct xc_sr_channel *ch)
+bool xc_sr_channel_is_reader(const struct xc_sr_channel *ch)
 {
     return __atomic_load_n(&ch->reader, __ATOMIC_RELAXED) == (const void *)&this_thread;
 }
@@ -261,7 +261,7 @@ static int fail_write(struct xc_sr_channel *ch, int e, struct colo_err *err)
 
     if (e != EPIPE && e != ECONNRESET)
         return colo_fail_errno(err, e, "writing to the peer");
-    if (is_reader(ch) && can_listen(ch))
+    if (xc_sr_channel_is_reader(ch) && can_listen(ch))
         take_in(ch, NULL, 0, &got, NULL);
     return colo_fail(err, COLO_ERR_PEER_EOF, NULL, "the peer closed the stream");
 }
@@ -303,7 +303,7 @@ static int put_out(struct xc_sr_channel *ch, struct iovec **iov, int *cnt, size_
 int xc_sr_channel_writev_locked(struct xc_sr_channel *ch, struct iovec *iov, int cnt,
                                 colo_time deadline, struct colo_err *err)
 {
-    bool reader = is_reader(ch), can_read, can_write, late = false;
+    bool reader = xc_sr_channel_is_reader(ch), can_read, can_write, late = false;
     size_t written = 0, before, got;
     int rc = -1;
 
@@ -397,7 +397,8 @@ int xc_sr_channel_writev(struct xc_sr_channel *ch, struct iovec *iov, int cnt, c
 {
     int rc;
 
-    if (is_reader(ch) ? lock_and_listen(ch, deadline, err) : lock_with_room(ch, deadline, err))
+    if (xc_sr_channel_is_reader(ch) ? lock_and_listen(ch, deadline, err)
+                                    : lock_with_room(ch, deadline, err))
         return -1;
     rc = xc_sr_channel_writev_locked(ch, iov, cnt, deadline, err);
     pthread_mutex_unlock(&ch->wlock);

@@ -91,6 +91,9 @@ const void *xc_sr_channel_peek(const struct xc_sr_channel *ch, size_t len);
  * themselves). */
 void xc_sr_channel_listen(struct xc_sr_channel *ch);
 
+/* Is the calling thread the one that reads? */
+bool xc_sr_channel_is_reader(const struct xc_sr_channel *ch);
+
 /* Deadline at which the peer counts as silent, for a caller's own poll; COLO_NO_DEADLINE if off. */
 colo_time xc_sr_channel_silent_at(const struct xc_sr_channel *ch);
 

@@ -32,12 +32,18 @@ int xc_sr_read_padding(struct xc_sr_channel *ch, uint32_t length, colo_time dead
 int xc_sr_read_record(struct xc_sr_channel *ch, uint32_t limit, colo_time deadline,
                       struct xc_sr_record *rec, struct colo_err *err);
 
-/* Is a whole record that is not a heartbeat buffered, or an incomplete one begun?  Takes buffered
- * heartbeats away.  Does not wait; calls xc_sr_channel_pump. */
+/*
+ * Is a record that is not a heartbeat buffered, or begun as far as its header?  True as well when
+ * the stream has ended inside one: reading it tells.  Takes buffered heartbeats away.  Does not
+ * wait; calls xc_sr_channel_pump.
+ */
 int xc_sr_record_pending(struct xc_sr_channel *ch, bool *pending, struct colo_err *err);
 
-/* Write one record whose body is the concatenation of iov (at most 1024 parts), padded. Atomic
- * with respect to other writers of the channel. */
+/*
+ * Write one record whose body is the concatenation of iov (at most 1024 parts), padded.  Atomic
+ * with respect to other writers of the channel.  The reading thread calls it between the records
+ * that it reads, never inside one: it takes heartbeats away when they fill the buffer.
+ */
 int xc_sr_write_record(struct xc_sr_channel *ch, uint32_t type, const struct iovec *iov, int cnt,
                        colo_time deadline, struct colo_err *err);
 int xc_sr_write_simple(struct xc_sr_channel *ch, uint32_t type, const void *body, uint32_t length,
