@@ -3,6 +3,7 @@
  * Capabilities: what each side is and wants, as the JSON body of COLO_CAPS.
  */
 #include "libxl_colo_session.h"
+#include "libxl_json.h"
 
 #include <ctype.h>
 #include <stdio.h>

@@ -17,6 +17,11 @@
 
 #define refuse(err, reason, ...) colo_fail(err, COLO_ERR_REFUSED, reason, __VA_ARGS__)
 
+static bool is_set(libxl_defbool b)
+{
+    return !libxl_defbool_is_default(b) && libxl_defbool_val(b);
+}
+
 static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config *cfg,
                       struct colo_err *err)
 {
@@ -26,9 +31,7 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
         return refuse(err, "not-hvm",
                       "the guest is a %s guest; only HVM guests can be protected",
                       libxl_domain_type_to_string(cfg->c_info.type));
-    if (libxl_get_stubdom_id(ctx, domid) || libxl_defbool_is_default(b->device_model_stubdomain) ==
-                                                false &&
-                                            libxl_defbool_val(b->device_model_stubdomain))
+    if ((domid && libxl_get_stubdom_id(ctx, domid)) || is_set(b->device_model_stubdomain))
         return refuse(err, "stubdom",
                       "the guest's device model runs in a stub domain; set "
                       "device_model_stubdomain_override=0");
@@ -38,7 +41,7 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
     if (b->num_vnuma_nodes)
         return refuse(err, "vnuma", "the guest has %d vNUMA nodes; remove vnuma= from its config",
                       b->num_vnuma_nodes);
-    if (!libxl_defbool_is_default(b->nested_hvm) && libxl_defbool_val(b->nested_hvm))
+    if (is_set(b->nested_hvm))
         return refuse(err, "nested-hvm", "the guest has nested virtualisation; set nestedhvm=0");
     if (b->altp2m != LIBXL_ALTP2M_MODE_DISABLED)
         return refuse(err, "altp2m", "the guest uses altp2m; set altp2m=\"disabled\"");
@@ -60,8 +63,7 @@ static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
     if (cfg->num_usbdevs)
         return refuse(err, "passthrough-device",
                       "the guest has a USB device of this host; detach it first");
-    if (!libxl_defbool_is_default(b->u.hvm.gfx_passthru) &&
-        libxl_defbool_val(b->u.hvm.gfx_passthru))
+    if (is_set(b->u.hvm.gfx_passthru))
         return refuse(err, "passthrough-device", "the guest has a graphics card passed through");
     if (b->u.hvm.vga.kind == LIBXL_VGA_INTERFACE_TYPE_QXL)
         return refuse(err, "vga-model",

@@ -359,7 +359,7 @@ static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct co
 static int lockstep(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
-    enum colo_trigger why;
+    enum colo_trigger why = COLO_TRIGGER_PERIOD;
 
     if (first_image(p, err))
         return -1;

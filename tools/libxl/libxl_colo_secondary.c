@@ -6,6 +6,7 @@
  */
 #include "libxl_colo_guest.h"
 
+#include <arpa/inet.h>
 #include <libxl_utils.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,8 @@ static int isolate_nics(struct bringup *b, struct colo_err *err)
         snprintf(desc[n].tap, sizeof(desc[n].tap), "%.*s-emu", (int)sizeof(desc[n].tap) - 5,
                  desc[n].vif);
         memcpy(desc[n].mac, nic->mac, sizeof(desc[n].mac));
+        if (!nic->ip || !inet_aton(nic->ip, &desc[n].ip))
+            desc[n].ip.s_addr = 0;
     }
     return colo_nics_isolate(desc, (size_t)n, &b->p->shared->recovery.nics, err);
 }
@@ -216,6 +219,17 @@ static int set_up(struct bringup *b, struct colo_err *err)
     return 0;
 }
 
+/* One announcement went out at takeover; frames get lost, so some more while nobody waits. */
+static void announce_again(struct bringup *b)
+{
+    const struct timespec gap = {.tv_nsec = COLO_ANNOUNCE_GAP};
+
+    for (int i = 1; i < COLO_ANNOUNCE_TIMES; i++) {
+        nanosleep(&gap, NULL);
+        colo_nics_announce(&b->p->shared->recovery.nics, NULL);
+    }
+}
+
 static void destroy_copy(struct bringup *b)
 {
     struct colo_session *s = &b->s;
@@ -251,8 +265,10 @@ int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outco
     } else {
         colo_restore_run(s, &end, err);
     }
-    if (end == COLO_RESTORE_TAKEN)
+    if (end == COLO_RESTORE_TAKEN) {
         *outcome = COLO_OUT_GUEST_HERE;
+        announce_again(&b);
+    }
 
     colo_heartbeat_stop(&s->hb);
     colo_guest_close(&b.guest);
