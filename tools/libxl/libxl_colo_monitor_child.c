@@ -24,30 +24,6 @@
 /* After the guest was given up, an answer that is still being written gets this long. */
 #define RETIRE_TIME (2000 * COLO_MS)
 
-enum phase {
-    SERVING, /* a session lives; its requests and the operator's are passed on */
-    WORKING, /* the session is over or was killed: the worker runs */
-    RETIRED, /* another session has the guest: end without touching anything */
-};
-
-struct mon {
-    struct colo_monitor_child c;
-    enum phase phase;
-    struct colo_control_server *control;
-    uint32_t control_domid;
-    int work_fds[2]; /* pipe, struct colo_monitor_msg from the worker */
-    colo_time end_at;
-
-    /* the worker */
-    pthread_t thread;
-    bool thread_made;
-    bool killed;    /* recover first */
-    bool reprotect; /* the session waits for a reboot */
-    pthread_mutex_t lock;
-    bool acting;  /* the guest is being dealt with: it cannot be given up now */
-    bool retired; /* the worker must not touch the guest any more */
-};
-
 static int term_pipe[2] = {-1, -1};
 
 static void on_term(int sig)
@@ -83,151 +59,6 @@ static void set_signals(void)
     sigaction(SIGCHLD, &sa, NULL);
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
-}
-
-/* ---- the worker ---- */
-static void post(struct mon *m, enum colo_monitor_msg_type type, uint32_t value,
-                 const struct colo_err *err)
-{
-    struct colo_monitor_msg msg = {.type = type, .value = value};
-
-    if (err)
-        msg.err = *err;
-    if (write(m->work_fds[1], &msg, sizeof(msg)) != sizeof(msg)) /* below PIPE_BUF: whole */
-        _exit(1);
-}
-
-/* The session's state on the screen, once it is ours to write. */
-static void set_status(struct mon *m, enum colo_state state, uint32_t domid, const char *reason,
-                       const char *text)
-{
-    struct colo_shared *sh = m->c.sh;
-    struct colo_status *st = colo_status_begin(sh);
-
-    st->state = state;
-    st->domid = domid;
-    if (reason) {
-        snprintf(st->last_reason, sizeof(st->last_reason), "%s", reason);
-        snprintf(st->last_error, sizeof(st->last_error), "%s", text);
-    }
-    colo_status_end(sh);
-}
-
-static bool recover(struct mon *m)
-{
-    struct colo_shared *sh = m->c.sh;
-    struct colo_err err = {0};
-    bool here = false;
-    int rc;
-
-    /* Killed while it wrote the status: the count would be odd for ever. */
-    if (atomic_load(&sh->seq) & 1)
-        atomic_fetch_add(&sh->seq, 1);
-    colo_monitor_log("the session of %s (process killed?) ended without a word: undoing",
-                     sh->recovery.name[0] ? sh->recovery.name : "a guest");
-    rc = m->c.ops->recover(m->c.priv, sh, m->c.opts.role, &here, &err);
-    if (rc)
-        colo_monitor_log("undoing failed: %s", err.msg);
-    if (!here) {
-        set_status(m, COLO_STATE_ENDED, 0, "session-killed",
-                   rc ? err.msg
-                      : "the session's process "
-                        "was killed; nothing of the guest is left here");
-        return false;
-    }
-    set_status(m, COLO_STATE_UNPROTECTED, sh->recovery.domid, "session-killed",
-               rc ? err.msg : "the session's process was killed; the guest runs here, unprotected");
-    return true;
-}
-
-/* May the guest be dealt with?  From here until done it cannot be given up. */
-static bool claim(struct mon *m)
-{
-    bool ok;
-
-    pthread_mutex_lock(&m->lock);
-    ok = !m->retired;
-    m->acting = ok;
-    pthread_mutex_unlock(&m->lock);
-    return ok;
-}
-
-static void release(struct mon *m)
-{
-    pthread_mutex_lock(&m->lock);
-    m->acting = false;
-    pthread_mutex_unlock(&m->lock);
-}
-
-/* One life of the guest.  True: it has another one, as *domid. */
-static bool watch_life(struct mon *m, uint32_t *domid)
-{
-    const struct colo_monitor_ops *ops = m->c.ops;
-    struct colo_err err = {0};
-    struct colo_watch *w = NULL;
-    int rc;
-
-    rc = ops->watch(m->c.priv, *domid, &w, &err);
-    if (rc)
-        goto out;
-    post(m, COLO_MSG_WATCHING, *domid, NULL);
-    rc = ops->wait(w, &err);
-    if (rc)
-        goto out;
-    if (!claim(m)) {
-        for (;;)
-            pause(); /* the process is about to end */
-    }
-    set_status(m, COLO_STATE_GUEST_DOWN, *domid, NULL, NULL);
-    rc = ops->act(w, domid, &err);
-    if (!rc && *domid)
-        set_status(m, COLO_STATE_UNPROTECTED, *domid, NULL, NULL);
-out:
-    if (w)
-        ops->close(w);
-    if (rc)
-        colo_monitor_log("%s", err.msg);
-    if (rc || !*domid) {
-        post(m, COLO_MSG_GONE, 0, &err);
-        return false;
-    }
-    return true;
-}
-
-static void *work(void *arg)
-{
-    struct mon *m = arg;
-    uint32_t domid;
-    bool again;
-
-    if (m->killed && !recover(m)) {
-        post(m, COLO_MSG_GONE, 0, NULL);
-        return NULL;
-    }
-    domid = m->c.sh->recovery.domid;
-    do {
-        again = watch_life(m, &domid);
-        if (!again)
-            break;
-        memset(&m->c.sh->recovery.nics, 0, sizeof(m->c.sh->recovery.nics));
-        m->c.sh->recovery.domid = domid;
-        post(m, COLO_MSG_REBOOTED, domid, NULL);
-        again = !m->reprotect; /* else it is the session's again */
-        release(m);
-    } while (again);
-    return NULL;
-}
-
-static void start_work(struct mon *m, bool killed, bool reprotect)
-{
-    m->killed = killed;
-    m->reprotect = reprotect;
-    m->phase = WORKING;
-    if (pthread_create(&m->thread, NULL, work, m)) {
-        colo_monitor_log("no memory for a thread: giving up");
-        _exit(1);
-    }
-    m->thread_made = true;
 }
 
 /* ---- the control socket ---- */
@@ -271,7 +102,7 @@ static void send_session(struct mon *m, enum colo_monitor_msg_type type, uint32_
 
 static char *pass_on(struct mon *m, enum colo_monitor_cmd cmd)
 {
-    if (m->phase != SERVING)
+    if (m->phase != PHASE_SERVING)
         return reply_error("not-protected", "the guest is not protected any more");
     send_session(m, COLO_MSG_COMMAND, cmd, NULL);
     return strdup("{\"ok\":true}");
@@ -279,7 +110,7 @@ static char *pass_on(struct mon *m, enum colo_monitor_cmd cmd)
 
 static char *retire(struct mon *m)
 {
-    if (m->phase == SERVING)
+    if (m->phase == PHASE_SERVING)
         return reply_error("already-protected", "the guest is protected by another session");
     pthread_mutex_lock(&m->lock);
     m->retired = !m->acting;
@@ -291,7 +122,7 @@ static char *retire(struct mon *m)
     send_session(m, COLO_MSG_RETIRED, 0, NULL);
     /* Before the answer: from then on the name may be the other session's. */
     colo_control_withdraw(m->control);
-    m->phase = RETIRED;
+    m->phase = PHASE_RETIRED;
     m->end_at = colo_now() + RETIRE_TIME;
     return strdup("{\"ok\":true}");
 }
@@ -363,8 +194,8 @@ static void drop_session(struct mon *m)
 static void session_gone(struct mon *m)
 {
     drop_session(m);
-    if (m->phase == SERVING)
-        start_work(m, true, false);
+    if (m->phase == PHASE_SERVING)
+        colo_monitor_work(m, true, false);
 }
 
 static void hear_session(struct mon *m, bool process_gone)
@@ -382,7 +213,7 @@ static void hear_session(struct mon *m, bool process_gone)
         session_gone(m);
         return;
     }
-    if (m->phase != SERVING)
+    if (m->phase != PHASE_SERVING)
         return;
     switch (msg.type) {
     case COLO_MSG_DOMID:
@@ -395,11 +226,27 @@ static void hear_session(struct mon *m, bool process_gone)
     case COLO_MSG_REPROTECT:
         m->c.opts.role = COLO_PRIMARY; /* whatever it was: the guest is this host's now */
         follow_domid(m, m->c.sh->recovery.domid);
-        start_work(m, false, msg.type == COLO_MSG_REPROTECT);
+        colo_monitor_work(m, false, msg.type == COLO_MSG_REPROTECT);
         break;
     default:
         break;
     }
+}
+
+/* SIGTERM: the host shuts down, or an operator wants us gone.  A living session decides itself. */
+static void end_on_signal(struct mon *m)
+{
+    bool acting;
+
+    pthread_mutex_lock(&m->lock);
+    acting = m->acting;
+    m->retired = !acting; /* hands off */
+    pthread_mutex_unlock(&m->lock);
+    if (acting)
+        return; /* a domain half built or half destroyed would be left */
+    colo_monitor_log("terminated by a signal: nobody honours the guest's on_reboot and the like"
+                     " from now on");
+    end(m, 0);
 }
 
 static void hear_worker(struct mon *m)
@@ -420,12 +267,11 @@ static void hear_worker(struct mon *m)
         if (!m->reprotect)
             break;
         pthread_join(m->thread, NULL);
-        m->thread_made = false;
-        m->phase = SERVING;
+        m->phase = PHASE_SERVING;
         if (m->c.fd >= 0)
             send_session(m, COLO_MSG_REBOOTED, msg.value, NULL);
         else /* nobody is left to protect it again */
-            start_work(m, false, false);
+            colo_monitor_work(m, false, false);
         break;
     case COLO_MSG_GONE:
         if (msg.err.cls)
@@ -439,16 +285,12 @@ static void hear_worker(struct mon *m)
     }
 }
 
-/* SIGTERM: the host shuts down, or an operator wants us gone.  A living session decides. */
 static void hear_signal(struct mon *m)
 {
     char c;
 
-    if (read(term_pipe[0], &c, 1) != 1 || m->phase == SERVING)
-        return;
-    colo_monitor_log("terminated by a signal: the guest's on_reboot and the like are not honoured"
-                     " from now on");
-    end(m, 0);
+    if (read(term_pipe[0], &c, 1) == 1 && m->phase != PHASE_SERVING)
+        m->term = true;
 }
 
 static void loop(struct mon *m)
@@ -463,15 +305,17 @@ static void loop(struct mon *m)
         fds[3] = (struct pollfd){.fd = term_pipe[0], .events = POLLIN};
         fds[4] =
             (struct pollfd){.fd = m->control ? colo_control_fd(m->control) : -1, .events = POLLIN};
-        r = poll(fds, 5, m->phase == RETIRED ? colo_poll_ms(m->end_at) : -1);
+        r = poll(fds, 5, m->phase == PHASE_RETIRED ? colo_poll_ms(m->end_at) : -1);
         if (r < 0)
             continue;
-        if (m->phase == RETIRED && colo_now() >= m->end_at)
+        if (m->phase == PHASE_RETIRED && colo_now() >= m->end_at)
             _exit(0);
         if (fds[3].revents)
             hear_signal(m);
-        if (fds[2].revents && m->phase == WORKING)
+        if (fds[2].revents && m->phase == PHASE_WORKING)
             hear_worker(m);
+        if (m->term)
+            end_on_signal(m);
         if (m->c.fd >= 0 && (fds[0].revents || fds[1].revents))
             hear_session(m, fds[1].revents != 0);
         if (fds[4].revents && m->control)
@@ -484,7 +328,7 @@ void colo_monitor_child(const struct colo_monitor_child *c)
     static struct mon m;
 
     m.c = *c;
-    m.phase = SERVING;
+    m.phase = PHASE_SERVING;
     pthread_mutex_init(&m.lock, NULL);
     prctl(PR_SET_NAME, "xl-colo-monitor");
     if (!m.c.opts.foreground)

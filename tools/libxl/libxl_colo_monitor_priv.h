@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /*
- * Between the two ends of a monitor's socket pair (SOCK_SEQPACKET: one message a packet).
+ * The monitor's inside: what goes between the two ends of its socket pair (SOCK_SEQPACKET: one
+ * message a packet) and, the other way round, from its worker thread to its main thread.
  */
 #ifndef LIBXL_COLO_MONITOR_PRIV_H
 #define LIBXL_COLO_MONITOR_PRIV_H
+
+#include <pthread.h>
 
 #include "libxl_colo_monitor.h"
 
@@ -37,6 +40,35 @@ struct colo_monitor_child {
     int pidfd; /* readable when the session's process is gone; -1 where the kernel has none */
 };
 
+/* ---- inside the process ---- */
+enum colo_monitor_phase {
+    PHASE_SERVING, /* a session lives; its requests and the operator's are passed on */
+    PHASE_WORKING, /* the session is over or was killed: the worker runs */
+    PHASE_RETIRED, /* another session has the guest: end without touching anything */
+};
+
+struct mon {
+    struct colo_monitor_child c;
+    enum colo_monitor_phase phase;
+    struct colo_control_server *control;
+    uint32_t control_domid;
+    int work_fds[2]; /* pipe, struct colo_monitor_msg from the worker */
+    colo_time end_at;
+    bool term; /* end when the worker is done with what it does */
+
+    /* the worker */
+    pthread_t thread;
+    bool killed;    /* recover first */
+    bool reprotect; /* the session waits for a reboot */
+    pthread_mutex_t lock;
+    bool acting;  /* the guest is being dealt with: it cannot be given up now */
+    bool retired; /* the worker must not touch the guest any more */
+};
+
+/* Start the worker.  killed: undo first; reprotect: end, and tell, when the guest has rebooted. */
+void colo_monitor_work(struct mon *m, bool killed, bool reprotect);
+
+/* The child's life. */
 void colo_monitor_child(const struct colo_monitor_child *c) __attribute__((noreturn));
 
 #endif
