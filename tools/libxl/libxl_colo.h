@@ -66,8 +66,8 @@ int colo_preflight(uint32_t domid, const struct colo_config *config, struct colo
 /*
  * Points at which a test can stop a session: when the environment has
  * XEN_COLO_TESTPOINT=NAME[:N], the Nth time (default 1) that NAME is reached the session writes
- * COLO_RUN_DIR/testpoint.NAME and waits there for ever (its heartbeat goes on), so that the test
- * can take the host away at exactly this place.
+ * COLO_RUN_DIR/testpoint.NAME and waits there until that file is removed (its heartbeat goes on),
+ * so that the test can take a host away at exactly this place.
  */
 void colo_testpoint(const char *name);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libxl_colo_control.h"
@@ -28,6 +29,7 @@ void colo_testpoint(const char *name)
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
-    for (;;)
-        pause();
+    /* Only tests come here: looking now and then is good enough. */
+    while (!access(path, F_OK))
+        nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
 }
