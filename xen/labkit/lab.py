@@ -95,7 +95,8 @@ class Lab(Guests):
                 ports[names[len(ports)]] = port
         (self.folder / "share").mkdir(exist_ok=True)
         machine.link_files(self.folder)
-        self.state_file.write_text(json.dumps({"hosts": ports, "mem": mem, "cpus": cpus}))
+        self.state_file.write_text(json.dumps(
+            {"hosts": ports, "mem": mem, "cpus": cpus, "dom0_mem": dom0_mem}))
         self._load()
         if die_with is not None:
             self._watch(die_with)
@@ -129,6 +130,21 @@ class Lab(Guests):
             if deadline.passed():
                 raise LabError(f"no ssh to {host.name}: "
                                f"{(self.folder / (host.name + '.ssh.log')).read_text()}")
+
+    def power_on(self, name, push=True, deadline=BOOT_DEADLINE):
+        """Boot a host again after Host.kill(), as it was when the run came up."""
+        state = json.loads(self.state_file.read_text())
+        host = self[name]
+        if host.running():
+            raise LabError(f"{name} is running")
+        host.ssh.stop()
+        host.machine.serial.unlink(missing_ok=True)
+        host.machine.start(taps=self.network.plug(name), hosts=list(self.hosts),
+                           port=state["hosts"][name], mem=state["mem"], cpus=state["cpus"],
+                           dom0_mem=state["dom0_mem"])
+        self._wait_ready(host, Deadline(deadline))
+        if push and paths.STAGE.is_dir():
+            host.push_tree(paths.STAGE)
 
     def _watch(self, pid):
         Daemon(self.folder / "watch.pid").start(
