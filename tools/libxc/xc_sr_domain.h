@@ -166,24 +166,38 @@ int xc_sr_domain_xen_open(uint32_t domid, const struct xc_sr_dm_hooks *hooks,
                           struct xc_sr_domain **out, struct colo_err *err);
 
 /* ---- mem ---- */
+/*
+ * A domain that is a plain memory.  It is as unhelpful as a real one may be: a hole is not
+ * readable, a read-only mapping not writable, a fresh page is full of garbage, writes through a
+ * mapping do not mark pages dirty, and a page that was added while the dirty log was on is only
+ * watched from the next clean on.  Populating a gfn that has a page is an error, as are setting
+ * policies of a domain that has run, the final clean of a running domain, and saving or loading
+ * device state while it runs.
+ */
 struct xc_sr_mem_config {
-    uint64_t nr_gfns;  /* size of the gfn space */
+    uint64_t nr_gfns;   /* size of the gfn space; info's nr_gpfns is the highest one ever used + 1 */
     uint64_t populated; /* gfns 0..populated-1 have a page at first, filled with zeroes */
     uint64_t max_pages; /* populate fails with ENOMEM beyond it; 0 = nr_gfns */
 };
 int xc_sr_domain_mem_open(const struct xc_sr_mem_config *cfg, struct xc_sr_domain **out,
                           struct colo_err *err);
-/* For tests: the page behind a gfn or NULL; a guest's write (marks dirty when the log is on). */
+/* For tests: the page behind a gfn or NULL; a guest's write (marks dirty when the log is on).  A
+ * guest that is suspended or down does not write, nor one to a hole: false.  Guest writes may come
+ * from a thread of their own. */
 void *xc_sr_mem_page(struct xc_sr_domain *d, uint64_t gfn);
-void xc_sr_mem_guest_write(struct xc_sr_domain *d, uint64_t gfn, size_t off, const void *src,
+bool xc_sr_mem_guest_write(struct xc_sr_domain *d, uint64_t gfn, size_t off, const void *src,
                            size_t len);
+/* The guest shuts itself down: suspend then finds it down for this reason, unless it is suspended
+ * already. */
+void xc_sr_mem_guest_shutdown(struct xc_sr_domain *d, int reason);
 void xc_sr_mem_set_context(struct xc_sr_domain *d, const void *buf, size_t len);
 void xc_sr_mem_set_devices(struct xc_sr_domain *d, const void *buf, size_t len);
 bool xc_sr_mem_is_suspended(struct xc_sr_domain *d);
-/* Equal memory (holes included), context, params that travel, TSC and device state?  On false,
- * why[] says what differs first. */
+/* Equal memory (holes included, the pages of the local params left out), context, params that
+ * travel, TSC and device state?  On false, why[] says what differs first. */
 bool xc_sr_mem_equal(struct xc_sr_domain *a, struct xc_sr_domain *b, char *why, size_t whylen);
-/* The nth op from now (1 = the next) of this name fails with COLO_ERR_LOCAL; 0 clears. */
+/* The nth op from now (1 = the next) of this name fails with COLO_ERR_LOCAL, reason "injected", and
+ * does nothing; 0 clears.  The name is that of the ops' member; "*" counts every op. */
 void xc_sr_mem_fail_op(struct xc_sr_domain *d, const char *op, unsigned int nth);
 
 #endif
