@@ -22,6 +22,9 @@ struct colo_recovery {
     bool restore_name; /* takeover under way: the domain must get `name` and its NICs */
     char name[128];   /* the guest's own name */
     struct colo_nics nics; /* isolated NICs (secondary) */
+    /* The guest has no monitor but ours: stock xl's exits when the guest is first suspended.  Set
+     * by colo_state_set, or by the session that retired an older monitor of ours; never cleared. */
+    bool needs_monitor;
 };
 
 struct colo_shared {
@@ -36,9 +39,10 @@ void colo_shared_free(struct colo_shared *sh);
 /* The session's own edits: between begin and end the status may be changed. */
 struct colo_status *colo_status_begin(struct colo_shared *sh);
 void colo_status_end(struct colo_shared *sh);
-/* A consistent copy for a reader (after some tries, a possibly torn one). */
+/* A consistent copy for a reader (after 0.1 s of tries, a possibly torn one). */
 void colo_status_read(struct colo_shared *sh, struct colo_status *out);
-/* Change state; aborts on an illegal transition, which is a bug of ours. */
+/* Change state (to the same one: nothing happens); aborts on an illegal transition, which is a bug
+ * of ours.  Allowed between begin and end, too. */
 void colo_state_set(struct colo_shared *sh, enum colo_state to);
 void colo_status_error(struct colo_shared *sh, const struct colo_err *err);
 void colo_status_pause(struct colo_shared *sh, const struct colo_pause_steps *steps);
