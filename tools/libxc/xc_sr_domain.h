@@ -187,8 +187,8 @@ int xc_sr_domain_mem_open(const struct xc_sr_mem_config *cfg, struct xc_sr_domai
 void *xc_sr_mem_page(struct xc_sr_domain *d, uint64_t gfn);
 bool xc_sr_mem_guest_write(struct xc_sr_domain *d, uint64_t gfn, size_t off, const void *src,
                            size_t len);
-/* The guest shuts itself down: suspend then finds it down for this reason, unless it is suspended
- * already. */
+/* The guest shuts itself down, unless it is suspended already: suspend then finds it down for this
+ * reason.  As on Xen, the domain is stopped all the same, and resume makes it run again. */
 void xc_sr_mem_guest_shutdown(struct xc_sr_domain *d, int reason);
 void xc_sr_mem_set_context(struct xc_sr_domain *d, const void *buf, size_t len);
 void xc_sr_mem_set_devices(struct xc_sr_domain *d, const void *buf, size_t len);

@@ -170,7 +170,7 @@ static int mem_suspend(struct xc_sr_domain *d, colo_time deadline, struct colo_e
         return -1;
     pthread_mutex_lock(&m->lock); /* a guest write that is under way is completed */
     reason = m->shutdown_reason;
-    m->suspended |= reason < 0;
+    m->suspended = true;
     pthread_mutex_unlock(&m->lock);
     if (reason >= 0)
         return colo_fail(err, COLO_ERR_GUEST_DOWN, NULL, "the guest has shut down, reason %d",
@@ -186,6 +186,7 @@ static int mem_resume(struct xc_sr_domain *d, struct colo_err *err)
         return -1;
     pthread_mutex_lock(&m->lock);
     m->suspended = false;
+    m->shutdown_reason = -1;
     m->has_run = true;
     pthread_mutex_unlock(&m->lock);
     m->saving = false;

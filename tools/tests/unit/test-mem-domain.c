@@ -236,6 +236,9 @@ static void test_suspend_and_shutdown(void **state)
     tl_fails(O(d)->suspend(d, tl_soon(), &err), &err, COLO_ERR_GUEST_DOWN);
     tl_eq(info_of(d).shutdown_reason, 1);
     assert_false(xc_sr_mem_guest_write(d, 0, 0, "x", 1));
+    tl_ok(O(d)->devices_load(d, "d", 1, &err), &err);
+    tl_ok(O(d)->resume(d, &err), &err);
+    assert_true(xc_sr_mem_guest_write(d, 0, 0, "x", 1));
     O(d)->close(d);
 }
 
