@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The stage (two hosts, one guest) and what is done around each test.
+
+E2E_ATTACH=NAME uses the lab run of that name, which is up, and leaves it up.
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+import pytest  # noqa: E402
+
+from support.leftovers import assert_nothing_left  # noqa: E402
+from support.log import Memory  # noqa: E402
+from support.stage import Stage  # noqa: E402
+
+from labkit.protect import sessions  # noqa: E402
+
+# Cheap and basic first; what cuts power side by side, so that hosts boot while others are used.
+ORDER = ["preflight", "garbage", "lockstep", "power_cut", "link_cut", "killed", "signals",
+         "takeover", "interop", "life", "shapes"]
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.module.__name__.removeprefix("test_")
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def shared_stage():
+    attach = os.environ.get("E2E_ATTACH")
+    stage = Stage(attach or os.environ.get("E2E_RUN", "e2e"))
+    if attach:
+        stage.attach()
+        yield stage
+        return
+    try:
+        stage.up()
+        yield stage
+    finally:
+        stage.down()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed or report.when == "setup" and "stage" not in item.funcargs:
+        return
+    item.failed = True
+    stage = item.funcargs.get("stage")
+    if stage:
+        report.sections.extend(stage.evidence())
+
+
+@pytest.fixture
+def stage(shared_stage, request):
+    """The stage with both hosts up; afterwards it must be clean."""
+    shared_stage.ready()
+    yield shared_stage
+    if getattr(request.node, "failed", False):
+        shared_stage.wreck()
+        return
+    try:
+        shared_stage.tidy()
+    except BaseException:
+        request.node.failed = True
+        # the evidence is taken before everything is thrown away
+        for title, text in shared_stage.evidence():
+            print(f"==== {title}\n{text}")
+        shared_stage.wreck()
+        raise
+
+
+class World:
+    """A guest that runs unprotected on p; s is the other host."""
+
+    def __init__(self, stage, p, s, guest):
+        self.stage, self.p, self.s, self.guest = stage, p, s, guest
+        self.lab = stage.lab
+        self.memory = Memory(guest)
+
+    def protect(self, *options, **more):
+        """Protect the guest and wait for the first checkpoint."""
+        one = self.start(*options, **more)
+        one.wait_protected()
+        return one
+
+    def start(self, *options, **more):
+        return self.stage.protect(self.guest.name, self.p, self.s, *options, **more)
+
+    def taken_over(self, protection, deadline=60):
+        """The guest is the secondary's now and runs there; returns its status."""
+        protection.wait_taken_over(deadline)
+        assert set(self.s.domains()) == {self.guest.name}
+        status = sessions(self.s)[self.guest.name]
+        assert (status["role"], status["state"]) == ("secondary", "UNPROTECTED"), status
+        assert "took over" in status["policy"] and status["takeover_ns"] > 0, status
+        return status
+
+    def unprotected(self, protection, deadline=60):
+        """Protection has ended and the guest is still the primary's; returns its status."""
+        protection.wait_end(deadline)
+        assert set(self.p.domains()) == {self.guest.name}
+        status = sessions(self.p)[self.guest.name]
+        assert (status["role"], status["state"]) == ("primary", "UNPROTECTED"), status
+        assert not status["protected"] and status["last_reason"] and status["last_error"], status
+        return status
+
+    def nothing_at(self, host, guests=()):
+        """Nothing of a session is left there: no process, file, port, domain or node."""
+        assert_nothing_left(host, self.stage.baseline[host.name], guests)
+
+
+@pytest.fixture
+def world(stage):
+    return World(stage, *stage.have_guest())

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is there on a host: processes, domains, network devices, files, nodes of xenstore.
+
+Two such pictures are compared to see that a test, and the session in it, left nothing behind.
+"""
+
+import re
+from collections import Counter
+
+from labkit import LabError, wait_for
+
+LOOK = r"""
+xl list | tail -n +2 | while read name id rest; do echo "domain $name $id"; done
+ps -eo pid=,ppid=,comm=,args= | while read pid ppid comm args; do
+    [ "$ppid" = 2 ] || echo "process $comm $args"; done
+for d in /sys/class/net/*; do echo "netdev ${d##*/}"; done
+for d in /sys/class/net/xenbr*/brif/*; do [ -e "$d" ] && echo "port $d"; done
+find /run/xen-colo /run/xen /var/lib/xen /dev/shm /var/tmp /tmp -mindepth 1 2>/dev/null |
+    while read f; do echo "file $f"; done
+for root in /local/domain /libxl /vm; do
+    for n in $(xenstore-list $root 2>/dev/null); do echo "xenstore $root/$n"; done; done
+for d in $(xenstore-list /local/domain); do
+    echo "vm $d $(xenstore-read /local/domain/$d/vm 2>/dev/null)"; done
+"""
+
+# Ours for looking, and what a dom0 does by itself.
+NOISE = re.compile(
+    r"process (ps|sleep|find|xenstore-list|xl list|tail|sshd sshd: .*\[|bash (-bash|-l|bash -c))|"
+    r"file /run/xen(stored)?/.*\.(lock|pid)$|file /run/xen/xl-|file /var/lib/xen/xenstored|"
+    r"process bash .*xl list \| tail|process xl xl list|file /run/xen-hotplug|"
+    r"file /tmp/(lab|e2e)|process (getty|udhcpc)")
+
+
+class Picture:
+    def __init__(self, host):
+        self.domains = {}
+        self.things = Counter()
+        self._vm = {}
+        for line in host.out(LOOK).splitlines():
+            kind, _, rest = line.partition(" ")
+            if kind == "domain":
+                name, domid = rest.rsplit(" ", 1)
+                self.domains[name] = int(domid)
+            elif kind == "vm":
+                domid, _, path = rest.partition(" ")
+                self._vm[int(domid)] = path
+            elif not NOISE.match(line):
+                self.things[line] += 1
+        self.domains.pop("Domain-0", None)
+
+    def owned_by(self, domid):
+        """Does a thing belong to the domain of that number?  (A function of the thing.)"""
+        vm = self._vm.get(domid) or "/no/such"
+        pattern = re.compile(
+            rf"^process .*-xen-domid {domid} |^(netdev|port) .*\bvif{domid}\.|"
+            rf"^file .*/(qmp-libxl-|qmp-libxenstat-|vnc-|userdata-[a-z]\.){domid}(\.|$)|"
+            rf"^file /run/xen-colo/{domid}\.sock|^xenstore /(local/domain|libxl)/{domid}$|"
+            rf"^xenstore {re.escape(vm)}$|^file .*\b(dom)?{domid}\.(ckpt|state|img|save)|"
+            rf"^file .*/(qemu-save|qemu-resume)\.{domid}$")
+        return lambda thing: bool(pattern.search(thing))
+
+    def beyond(self, baseline, guests=()):
+        """What is here, is not in the baseline and belongs to none of these guests.
+
+        A guest may have one monitor: the background xl of `xl create`, or ours.
+        """
+        extra = self.things - baseline.things
+        mine = [self.owned_by(self.domains[name]) for name in guests if name in self.domains]
+        left, monitors = [], 0
+        for thing, count in sorted(extra.items()):
+            if any(owned(thing) for owned in mine):
+                continue
+            if is_monitor(thing) and monitors + count <= len(mine):
+                monitors += count
+                continue
+            if thing.endswith("/run/xen-colo"):
+                continue
+            left.append(thing if count == 1 else f"{thing} (x {count})")
+        left += [f"domain {name}" for name in self.domains if name not in guests]
+        missing = baseline.things - self.things
+        left += [f"missing: {thing}" for thing in sorted(missing)]
+        return left
+
+
+def is_monitor(thing):
+    """The background xl of `xl create` and the like, or the monitor of a session of ours."""
+    return thing.startswith("process xl-colo-monitor ") or \
+        bool(re.match(r"process xl (/\S*/)?xl (create|restore|migrate-receive)\b", thing))
+
+
+def assert_nothing_left(host, baseline, guests=(), deadline=20):
+    """Wait until nothing but these guests is on the host beyond its baseline."""
+    seen = []
+
+    def clean():
+        seen[:] = Picture(host).beyond(baseline, guests)
+        return not seen
+    try:
+        wait_for(clean, deadline, f"{host.name} to be clean", 0.3)
+    except LabError as error:
+        raise AssertionError(f"left behind on {host.name}:\n  " + "\n  ".join(seen)) from error

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two hosts and one guest that go from test to test.
+
+Booting costs most of the time on the lab, so whatever a test leaves in good order is used again: the
+guest stays where the last test left it (the primary of the next test is the host that it runs
+on), and only a host whose power was cut is booted.  After a test that failed nothing is trusted:
+both hosts are booted anew and the guest is made anew.
+"""
+
+import contextlib
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from labkit import GuestConfig, Lab, LabError
+from labkit.protect import OURS, Protection
+
+from .leftovers import Picture, assert_nothing_left
+
+HOSTS = ("alpha", "beta")
+GUEST = GuestConfig(name="g1", ip="10.78.0.10")
+BIG_HOST, SMALL_HOST = 7168, 2048       # MiB
+BIG_NEEDS = 17000                       # MiB free here, for two big hosts
+
+
+def memory_available():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(re.search(r"MemAvailable:\s+(\d+)", file.read())[1]) // 1024
+
+
+class Stage:
+    def __init__(self, run):
+        self.lab = Lab(run)
+        self.guest = None       # the guest that is kept
+        self.home = None        # where it runs
+        self.baseline = {}
+        self.protections = []
+        self.big = memory_available() >= BIG_NEEDS
+        self._booting = {}
+        self._pool = ThreadPoolExecutor(len(HOSTS))
+
+    # hosts --------------------------------------------------------------------
+
+    def up(self):
+        if self.lab.is_up():
+            self.lab.down()
+        self.lab.up(n=len(HOSTS), mem=BIG_HOST if self.big else SMALL_HOST, die_with=os.getpid())
+        for name in HOSTS:
+            self._furnish(name)
+
+    def attach(self):
+        """To a lab that is up and clean (for writing tests: E2E_ATTACH=1)."""
+        self.lab.push()
+        for name in HOSTS:
+            host = self.lab[name]
+            for guest in host.domains():
+                host.run(["xl", "destroy", guest], check=False)
+            self._furnish(name)
+
+    def down(self):
+        for boot in self._booting.values():
+            with contextlib.suppress(Exception):
+                boot.result()
+        self._pool.shutdown()
+        self.lab.down()
+
+    def _furnish(self, name):
+        self.lab[name].run(f"mkdir -p {OURS} /run/xen-colo; chmod 700 /run/xen-colo")
+        self.lab.install_guest(GUEST, [name])
+        self.baseline[name] = Picture(self.lab[name])
+
+    def _boot(self, name):
+        self.lab.power_on(name)
+        self._furnish(name)
+
+    def boot_what_is_off(self):
+        """Begin to boot hosts without power; ready() waits for them."""
+        for name in HOSTS:
+            if name not in self._booting and not self.lab[name].running():
+                self._booting[name] = self._pool.submit(self._boot, name)
+
+    def ready(self):
+        self.boot_what_is_off()
+        booting, self._booting = self._booting, {}
+        for boot in booting.values():
+            boot.result()
+
+    def cut_power(self, host):
+        host.kill()
+        if self.home == host.name:
+            self.home = None
+
+    # the guest ------------------------------------------------------------------
+
+    def have_guest(self):
+        """The kept guest, running and answering; returns (primary, secondary, guest)."""
+        self.ready()
+        if self.guest is None or not self._guest_is_well():
+            for name in HOSTS:
+                for guest in self.lab[name].domains():
+                    self.lab[name].run(["xl", "destroy", guest], check=False)
+            self.guest = self.lab.restore_snapshot(HOSTS[0], GUEST)
+            self.home = HOSTS[0]
+        other = HOSTS[1 - HOSTS.index(self.home)]
+        return self.lab[self.home], self.lab[other], self.guest
+
+    def _guest_is_well(self):
+        where = [name for name in HOSTS if GUEST.name in self.lab[name].domains()]
+        if len(where) != 1:
+            return False
+        self.home = where[0]
+        with contextlib.suppress(OSError, LabError):
+            self.guest.ask("dirty 0")
+            return self.guest.status()["log_head"] is not None
+        return False
+
+    def forget_guest(self):
+        self.guest = self.home = None
+
+    # protections ------------------------------------------------------------------
+
+    def protect(self, name, primary, secondary, *options, **more):
+        one = Protection(self.lab, name, primary.name, secondary.name, options, **more)
+        self.protections.append(one)
+        return one
+
+    # between tests ------------------------------------------------------------------
+
+    def tidy(self):
+        """After a test that passed: nothing may be left but the guest that is kept."""
+        protections, self.protections = self.protections, []
+        for one in protections:
+            if one.primary.running():
+                one.stop()
+            else:
+                one.abandon()
+        for name in HOSTS:
+            host = self.lab[name]
+            if not host.running() or name in self._booting:
+                continue
+            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*")
+            keep = [GUEST.name] if self.guest and GUEST.name in host.domains() else []
+            assert_nothing_left(host, self.baseline[name], keep)
+        self.boot_what_is_off()
+
+    def wreck(self):
+        """After a test that failed: begin from nothing."""
+        for one in self.protections:
+            one.abandon()
+        self.protections = []
+        for name in HOSTS:
+            boot = self._booting.pop(name, None)
+            if boot:
+                with contextlib.suppress(Exception):
+                    boot.result()
+            self.lab[name].kill()
+        for name in HOSTS:
+            with contextlib.suppress(Exception):
+                self.lab.link_mend(name)
+        self.forget_guest()
+        self.boot_what_is_off()
+
+    # evidence -------------------------------------------------------------------------
+
+    def evidence(self):
+        """What helps to understand a failure: (title, text) pairs."""
+        for one in self.protections:
+            yield f"{one.command} on {one.primary.name}", one.output()[-6000:]
+        for name in HOSTS:
+            host = self.lab[name]
+            if not host.running() or name in self._booting:
+                yield name, "no power"
+                continue
+            try:
+                done = host.run(EVIDENCE, check=False, timeout=60)
+                yield name, done.stdout[-12000:] + done.stderr[-1000:]
+            except Exception as error:      # the evidence must not hide the failure
+                yield name, f"no evidence: {error}"
+
+
+EVIDENCE = r"""
+exec 2>&1
+echo "--- xl list"; xl list
+echo "--- colo-status"; xl colo-status
+echo "--- processes"; ps -eo pid,ppid,stat,comm,wchan,args | grep -v '\[.*\]$' | cut -c1-200
+echo "--- /run/xen-colo"; ls -l /run/xen-colo
+for f in /var/log/xen/xl-*.log /var/log/xen/qemu-dm-*.log; do
+    [ -s "$f" ] && { echo "--- $f"; tail -n 15 "$f" | cut -c1-300; }; done
+for f in /var/log/colo-guest/*.serial; do
+    [ -s "$f" ] && { echo "--- $f"; tail -n 3 "$f"; }; done
+echo "--- xl dmesg"; xl dmesg | tail -n 12
+echo "--- dmesg"; dmesg | tail -n 8
+ls /var/log/core.* 2>/dev/null && for c in /var/log/core.*; do
+    gdb -batch -ex 'thread apply all bt 12' "$(command -v xl)" "$c" 2>/dev/null | tail -n 60; done
+"""

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The link between the hosts goes dead without a sign to either end."""
+
+import time
+
+from labkit import wait_for
+from labkit.protect import SILENCE, sessions
+
+# What comes on top of the configured silence: a look at each side in turn over ssh, hosts that
+# stall under emulation, and the takeover itself.
+ALLOWANCE = 4.0
+
+
+def test_both_sides_notice_in_time(world):
+    protection = world.protect("-i", "1000")
+    entry = world.memory.append("before the last checkpoint")
+    protection.wait_checkpoints(protection.status()["checkpoints"] + 1)
+    cut = time.monotonic()
+    world.lab.link_cut(world.s.name)
+    noticed = {}
+
+    def look():
+        for host in (world.p, world.s):
+            status = sessions(host).get(world.guest.name)
+            if host.name not in noticed and status and status["state"] == "UNPROTECTED":
+                noticed[host.name] = time.monotonic() - cut
+        return len(noticed) == 2
+    try:
+        wait_for(look, 30, "both sides to notice", 0.05)
+        assert max(noticed.values()) < SILENCE + ALLOWANCE, noticed
+        # Without a fence command each side trusts its own eyes, and says so.
+        assert world.guest.name in world.p.domains()
+        assert world.guest.name in world.s.domains()
+        assert "took over" in sessions(world.s)[world.guest.name]["policy"]
+        world.s.run(["xl", "destroy", world.guest.name])
+        world.unprotected(protection)
+    finally:
+        world.lab.link_mend(world.s.name)
+    world.memory.check(length=entry)
+    world.nothing_at(world.s)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two copies in lock-step: equal at every checkpoint, whatever either of them wrote."""
+
+import re
+import time
+
+import pytest
+
+from labkit import wait_for
+from labkit.protect import control, sessions
+
+
+def test_fifty_checkpoints_of_equal_copies(world, record_property):
+    """At each, the secondary proves its memory, HVM context and device state equal."""
+    world.guest.ask("dirty 300 400")
+    entry = world.memory.append("before protection")
+    protection = world.protect("--verify", "-i", "100")
+    begun = time.monotonic()
+    status = protection.wait_checkpoints(51, 360)
+    record_property("seconds_for_50_verified", round(time.monotonic() - begun, 1))
+    peer = protection.peer_status()
+    assert status["verified"] >= 50 and peer["verified"] >= 50, (status, peer)
+    assert status["pages"]["total_sent"] > 50, status["pages"]
+    protection.stop()
+    world.memory.check(length=entry)
+    world.guest.ask("dirty 0")
+    world.nothing_at(world.s)
+
+
+def test_dirt_of_the_secondary_alone_is_undone(world):
+    """The marker page is written in the second copy only, at its own serial port."""
+    copy = world.guest.name + "--incoming"
+    gfn, value = re.match(r"gfn (\d+) value (\d+)", world.guest.ask("mark 1001")).groups()
+    protection = world.protect("-i", "600000")
+    world.s.serial_input(copy, "mark 2002")
+    wait_for(lambda: f"gfn {gfn} value 2002" in world.s.serial(world.guest.name), 20,
+             "the second copy to write its marker page")
+    status = protection.checkpoint()
+    assert status["pages"]["s_dirty"] > 0, status["pages"]
+    assert status["pages"]["union_dirty"] >= max(status["pages"]["s_dirty"],
+                                                 status["pages"]["p_dirty"])
+    before = world.s.serial(world.guest.name).count("value 1001")
+    world.s.serial_input(copy, "peek")
+    wait_for(lambda: world.s.serial(world.guest.name).count("value 1001") > before, 20,
+             "the second copy to have its marker page undone")
+    assert world.guest.ask("peek") == f"gfn {gfn} value 1001"
+    protection.stop()
+    world.nothing_at(world.s)
+
+
+def test_status_of_both_sides(world):
+    """What colo-status says while a guest is protected, to people and to programs."""
+    protection = world.protect("-i", "200")
+    status = protection.wait_checkpoints(4)
+    peer = protection.peer_status()
+    assert (status["role"], peer["role"]) == ("primary", "secondary")
+    assert status["session"] == peer["session"] and status["uuid"] == peer["uuid"]
+    assert status["generation"] == peer["generation"] == 1
+    assert status["interval_max_ms"] == peer["interval_max_ms"] == 200
+    assert status["pause"]["samples"] >= 3 and status["pause"]["median_ns"] > 0
+    assert status["pause"]["steps"]["total_ns"] > 0
+    assert status["bytes_out"] > 0 and peer["bytes_in"] > 0
+    assert status["first_sync"]["duration_ns"] > 0
+    text = world.p.out(["xl", "colo-status"])
+    assert world.guest.name in text and world.s.name in text, text
+    assert control(world.p, status["domid"], "failover")["error"]["reason"] == "not-secondary"
+
+
+def test_second_session_is_refused(world):
+    protection = world.protect("-i", "500")
+    again = world.start()
+    assert again.wait_end(30) != 0
+    assert "already-protected" in again.output() or "already protected" in again.output(), \
+        again.output()
+    made = protection.status()["checkpoints"]
+    protection.wait_checkpoints(made + 2)
+    world.memory.check()
+
+
+def test_stop_on_request(world):
+    """The control socket's stop: the guest runs on at the primary, from either side."""
+    for side in (world.p, world.s):
+        protection = world.protect()
+        domid = sessions(side)[world.guest.name]["domid"]
+        assert "ok" in control(side, domid, "stop")
+        world.unprotected(protection)
+        world.nothing_at(world.s)
+    world.memory.check()
+
+
+@pytest.mark.long
+def test_five_hundred_checkpoints_of_a_busy_guest(world, record_property):
+    world.guest.ask("fill 4000 42")
+    world.guest.ask("dirty 3000 3000")
+    protection = world.protect("-i", "100")
+    begun = time.monotonic()
+    status = protection.wait_checkpoints(500, 900)
+    record_property("seconds_for_500", round(time.monotonic() - begun, 1))
+    record_property("pause", {k: status["pause"][k] for k in ("median_ns", "p99_ns")})
+    world.stage.cut_power(world.p)
+    world.taken_over(protection)
+    assert world.guest.ask("check", timeout=60).startswith("ok 4000 ")
+    world.memory.check()
+    world.guest.ask("dirty 0")
+    world.guest.ask("fill 0 0")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Ctrl-C and SIGTERM on either side: unprotected on the primary, nothing left behind."""
+
+import signal
+
+from labkit import wait_for
+
+
+def after(world, protection):
+    world.unprotected(protection)
+    world.nothing_at(world.s)
+    world.nothing_at(world.p, [world.guest.name])
+    world.memory.check()
+
+
+def test_ctrl_c(world):
+    """As a person does it: a terminal sends SIGINT to xl and to its ssh alike."""
+    protection = world.protect("-i", "300", tty=True)
+    protection.interrupt()
+    after(world, protection)
+
+
+def test_ctrl_c_during_the_first_sync(world):
+    protection = world.start(tty=True)
+    wait_for(lambda: (s := protection.status()) and s["state"] == "PRECOPY", 60,
+             "the first sync to begin", 0.05)
+    protection.interrupt()
+    after(world, protection)
+
+
+def test_terminate_the_primary(world):
+    protection = world.protect("-i", "300")
+    protection.signal(signal.SIGTERM)
+    after(world, protection)
+
+
+def test_terminate_the_secondary(world):
+    protection = world.protect("-i", "300")
+    protection.signal(signal.SIGTERM, peer=True)
+    after(world, protection)
+
+
+def test_interrupt_the_secondary(world):
+    protection = world.protect("-i", "300")
+    protection.signal(signal.SIGINT, peer=True)
+    after(world, protection)
