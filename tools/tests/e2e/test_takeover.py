@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""After a takeover the guest is an ordinary domain of its host: stock xl does all with it."""
+
+import re
+
+from labkit import wait_for
+
+STOCK = "/usr/sbin/xl"
+
+
+def test_stock_xl_after_takeover(world):
+    name = world.guest.name
+    protection = world.protect("-i", "600000")
+    entry = world.memory.append("before the takeover")
+    protection.checkpoint()
+    world.stage.cut_power(world.p)
+    world.taken_over(protection)
+    world.memory.check(length=entry)
+    world.stage.boot_what_is_off()
+
+    listing = world.s.out([STOCK, "list", "-l", name])
+    assert f'"name": "{name}"' in listing and "--incoming" not in listing
+
+    # its serial port, through xl console
+    console = world.s.out(f"(sleep 3) | timeout 4 {STOCK} console -t serial {name} || true")
+    assert re.search(r"tick \d+ uptime", console), console
+
+    # saved to a file and restored from it
+    world.memory.note()
+    world.s.run([STOCK, "save", name, "/tmp/e2e-taken.save"])
+    assert name not in world.s.domains()
+    world.s.run([STOCK, "restore", "/tmp/e2e-taken.save"])
+    world.s.run("rm /tmp/e2e-taken.save")
+    world.memory.check(length=entry)
+
+    # moved to the host that had lost its power
+    world.stage.ready()
+    world.memory.note()
+    world.s.run([STOCK, "migrate", name, world.p.name], timeout=180)
+    world.memory.check(length=entry)
+    assert name not in world.s.domains() and name in world.p.domains()
+    world.nothing_at(world.s)
+
+    # ended
+    world.p.run([STOCK, "shutdown", "-F", name])
+    world.p.run([STOCK, "destroy", name])
+    wait_for(lambda: not world.p.domains(), 20, "the guest to be gone")
+    world.stage.forget_guest()
+    world.nothing_at(world.p)
