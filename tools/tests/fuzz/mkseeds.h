@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * mkseeds DIR writes the fuzz targets' seeds, DIR/TARGET/NAME, with our own writers.  One function
+ * for each group of targets; each makes the folders it needs and exits on failure.
+ */
+#ifndef MKSEEDS_H
+#define MKSEEDS_H
+
+void mkseeds_libxl(const char *dir); /* libxl records, xl header, QMP replies, JSON */
+
+#endif
