@@ -37,7 +37,7 @@ int xc_sr_restore_init(struct xc_sr_restore *r, struct colo_err *err)
         xc_sr_bitmap_init(&r->present, r->max_gfns, err) < 0 ||
         xc_sr_bitmap_init(&r->received, r->max_gfns, err) < 0 ||
         xc_sr_bitmap_init(&r->own, r->max_gfns, err) < 0 ||
-        xc_sr_bitmap_init(&r->log, r->max_gfns, err) < 0 || xc_sr_restore_scan(r, err) < 0) {
+        xc_sr_bitmap_init(&r->log, r->max_gfns, err) < 0 || xc_sr_restore_scan(r, NULL, err) < 0) {
         xc_sr_restore_fini(r);
         return -1;
     }
@@ -108,6 +108,16 @@ int xc_sr_restore_load(struct xc_sr_restore *r, uint32_t *last, struct colo_err 
     return xc_sr_restore_image(r, false, last, err);
 }
 
+static int get_info(struct xc_sr_restore *r, struct xc_sr_domain_info *info, struct colo_err *err)
+{
+    if (r->dom->ops->info(r->dom, info, err) < 0)
+        return -1;
+    if (info->nr_gpfns > XC_SR_MAX_GFNS)
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "the domain claims a size of %llu pages",
+                         (unsigned long long)info->nr_gpfns);
+    return 0;
+}
+
 /* Device state that was loaded may have moved pages away from under what we had written. */
 static int check_moved(struct xc_sr_restore *r, struct colo_err *err)
 {
@@ -150,11 +160,12 @@ static int set_tail(struct xc_sr_restore *r, struct colo_err *err)
 
 int xc_sr_restore_finish(struct xc_sr_restore *r, bool logdirty, struct colo_err *err)
 {
+    struct xc_sr_domain_info info;
     colo_time t0 = colo_now();
 
     if (r->tail != XC_SR_TAIL_ALL)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "there is no whole image to finish");
-    if (xc_sr_restore_scan(r, err) < 0 || check_moved(r, err) < 0 ||
+    if (xc_sr_restore_scan(r, NULL, err) < 0 || check_moved(r, err) < 0 ||
         xc_sr_restore_map_staged(r, err) < 0)
         return -1;
     if (xc_sr_restore_write_staged(r, err) < 0 || release_extra(r, err) < 0)
@@ -168,41 +179,54 @@ int xc_sr_restore_finish(struct xc_sr_restore *r, bool logdirty, struct colo_err
             return -1;
         r->logdirty = true;
     }
+    if (get_info(r, &info, err) < 0)
+        return -1;
+    r->tot_pages = info.tot_pages;
     xc_sr_restore_forget_image(r);
     r->first_done = true;
     return 0;
 }
 
 /* own |= dirty log */
-static int read_log(struct xc_sr_restore *r, bool final, struct colo_err *err)
+static int read_log(struct xc_sr_restore *r, const struct xc_sr_domain_info *info, bool final,
+                    struct colo_err *err)
 {
-    struct xc_sr_domain_info info;
-    colo_time t0 = colo_now();
-
     if (!r->logdirty)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "the dirty log is not on");
-    if (r->dom->ops->info(r->dom, &info, err) < 0)
-        return -1;
-    if (info.nr_gpfns > XC_SR_MAX_GFNS)
-        return colo_fail(err, COLO_ERR_LOCAL, NULL, "the domain claims a size of %llu pages",
-                         (unsigned long long)info.nr_gpfns);
-    if (xc_sr_bitmap_grow(&r->own, info.nr_gpfns, err) < 0 ||
-        xc_sr_bitmap_grow(&r->log, info.nr_gpfns, err) < 0 ||
+    if (xc_sr_bitmap_grow(&r->own, info->nr_gpfns, err) < 0 ||
+        xc_sr_bitmap_grow(&r->log, info->nr_gpfns, err) < 0 ||
         r->dom->ops->logdirty_clean(r->dom, r->log.words, r->log.nbits, final, err) < 0)
         return -1;
     xc_sr_bitmap_or(&r->own, &r->log);
-    r->stats.t_dirtylog += colo_now() - t0;
     return 0;
 }
 
 int xc_sr_restore_own_dirty(struct xc_sr_restore *r, struct colo_err *err)
 {
-    return read_log(r, true, err);
+    struct xc_sr_domain_info info;
+    colo_time t0 = colo_now();
+
+    if (get_info(r, &info, err) < 0)
+        return -1;
+    /* Pages that our guest gained or gave back need not be in the log, but are its doing too. */
+    if (info.tot_pages != r->tot_pages && xc_sr_restore_scan(r, &r->own, err) < 0)
+        return -1;
+    if (read_log(r, &info, true, err) < 0)
+        return -1;
+    r->stats.t_dirtylog += colo_now() - t0;
+    return 0;
 }
 
 int xc_sr_restore_note_dirty(struct xc_sr_restore *r, struct colo_err *err)
 {
-    return read_log(r, false, err);
+    struct xc_sr_domain_info info;
+    colo_time t0 = colo_now();
+
+    if (get_info(r, &info, err) < 0 || read_log(r, &info, false, err) < 0)
+        return -1;
+    r->tot_pages = info.tot_pages; /* present is right: we added and released by it */
+    r->stats.t_dirtylog += colo_now() - t0;
+    return 0;
 }
 
 int xc_sr_restore_send_list(struct xc_sr_restore *r, struct colo_err *err)

@@ -38,7 +38,8 @@ struct xc_sr_restore {
 
     /* private */
     struct xc_sr_staging *staging;
-    struct xc_sr_bitmap present;  /* gfns that have a page here */
+    struct xc_sr_bitmap present;  /* gfns that have a page here, ... */
+    uint64_t tot_pages;           /* ... and how many the domain then had in all */
     struct xc_sr_bitmap received; /* pfns that the primary has */
     struct xc_sr_bitmap own;      /* dirtied here since the last checkpoint */
     struct xc_sr_bitmap log;      /* scratch for the dirty log */

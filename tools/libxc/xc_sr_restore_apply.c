@@ -15,7 +15,8 @@ static int scan_local(struct xc_sr_restore *r, struct colo_err *err)
                             err);
 }
 
-int xc_sr_restore_scan(struct xc_sr_restore *r, struct colo_err *err)
+int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed,
+                       struct colo_err *err)
 {
     struct xc_sr_domain_info info;
     uint8_t present[XC_SR_BATCH];
@@ -26,17 +27,25 @@ int xc_sr_restore_scan(struct xc_sr_restore *r, struct colo_err *err)
     if (info.nr_gpfns > XC_SR_MAX_GFNS)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "the domain claims a size of %llu pages",
                          (unsigned long long)info.nr_gpfns);
-    if (xc_sr_bitmap_grow(&r->present, info.nr_gpfns, err) < 0)
+    if (xc_sr_bitmap_grow(&r->present, info.nr_gpfns, err) < 0 ||
+        (changed && xc_sr_bitmap_grow(changed, info.nr_gpfns, err) < 0))
         return -1;
-    xc_sr_bitmap_zero(&r->present);
     for (uint64_t gfn = 0; gfn < info.nr_gpfns; gfn += n) {
         n = info.nr_gpfns - gfn < XC_SR_BATCH ? info.nr_gpfns - gfn : XC_SR_BATCH;
         if (r->dom->ops->present(r->dom, gfn, n, present, err) < 0)
             return -1;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+            if (present[i] == xc_sr_bitmap_test(&r->present, gfn + i))
+                continue;
             if (present[i])
                 xc_sr_bitmap_set(&r->present, gfn + i);
+            else
+                xc_sr_bitmap_clear(&r->present, gfn + i);
+            if (changed)
+                xc_sr_bitmap_set(changed, gfn + i);
+        }
     }
+    r->tot_pages = info.tot_pages;
     return 0;
 }
 

@@ -39,19 +39,22 @@ int xc_sr_save_simple(struct xc_sr_save *s, uint32_t type, const void *body, siz
     return xc_sr_save_record(s, type, &iov, length ? 1 : 0, err);
 }
 
-int xc_sr_save_resize(struct xc_sr_save *s, struct colo_err *err)
+int xc_sr_save_resize(struct xc_sr_save *s, uint64_t *pages, struct colo_err *err)
 {
     struct xc_sr_domain_info info;
 
     if (s->dom->ops->info(s->dom, &info, err) < 0)
         return -1;
+    if (pages)
+        *pages = info.tot_pages;
     if (info.nr_gpfns > XC_SR_MAX_GFNS)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "the domain claims a size of %llu pages",
                          (unsigned long long)info.nr_gpfns);
     if (info.nr_gpfns <= s->nr_gfns)
         return 0;
     if (xc_sr_bitmap_grow(&s->dirty, info.nr_gpfns, err) < 0 ||
-        xc_sr_bitmap_grow(&s->log, info.nr_gpfns, err) < 0)
+        xc_sr_bitmap_grow(&s->log, info.nr_gpfns, err) < 0 ||
+        xc_sr_bitmap_grow(&s->known, info.nr_gpfns, err) < 0)
         return -1;
     s->nr_gfns = info.nr_gpfns;
     return 0;
@@ -65,7 +68,9 @@ int xc_sr_save_init(struct xc_sr_save *s, struct colo_err *err)
     memset(&s->stats, 0, sizeof(s->stats));
     memset(&s->dirty, 0, sizeof(s->dirty));
     memset(&s->log, 0, sizeof(s->log));
+    memset(&s->known, 0, sizeof(s->known));
     s->nr_gfns = 0;
+    s->tot_pages = 0;
     s->logdirty = false;
     s->batch = NULL;
 
@@ -77,7 +82,9 @@ int xc_sr_save_init(struct xc_sr_save *s, struct colo_err *err)
     if (!b)
         return colo_fail_errno(err, ENOMEM, "cannot save the domain");
     if (xc_sr_bitmap_init(&s->dirty, info.nr_gpfns, err) < 0 ||
-        xc_sr_bitmap_init(&s->log, info.nr_gpfns, err) < 0 || xc_sr_save_resize(s, err) < 0)
+        xc_sr_bitmap_init(&s->log, info.nr_gpfns, err) < 0 ||
+        xc_sr_bitmap_init(&s->known, info.nr_gpfns, err) < 0 ||
+        xc_sr_save_resize(s, NULL, err) < 0)
         goto fail;
     if (!s->explicit_pfns &&
         xc_sr_local_gfns(s->dom, b->local, sizeof(b->local) / sizeof(b->local[0]), &b->nlocal,
@@ -97,6 +104,7 @@ void xc_sr_save_fini(struct xc_sr_save *s)
     s->logdirty = false;
     xc_sr_bitmap_fini(&s->dirty);
     xc_sr_bitmap_fini(&s->log);
+    xc_sr_bitmap_fini(&s->known);
     free(s->batch);
     s->batch = NULL;
 }
@@ -149,7 +157,7 @@ int xc_sr_save_precopy(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv,
             return -1;
         s->logdirty = true;
     }
-    if (xc_sr_save_walk(s, &w, err) < 0)
+    if (xc_sr_save_resize(s, &s->tot_pages, err) < 0 || xc_sr_save_walk(s, &w, err) < 0)
         return -1;
     for (unsigned int i = 1; i <= PRECOPY_ROUNDS && !w.stop; i++) {
         if (xc_sr_save_read_dirty(s, false, err) < 0)
@@ -165,20 +173,9 @@ int xc_sr_save_precopy(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv,
 
 int xc_sr_save_mark_all(struct xc_sr_save *s, struct colo_err *err)
 {
-    uint8_t present[XC_SR_BATCH];
-    size_t n;
-
-    if (xc_sr_save_resize(s, err) < 0)
-        return -1;
-    for (uint64_t gfn = 0; gfn < s->nr_gfns; gfn += n) {
-        n = s->nr_gfns - gfn < XC_SR_BATCH ? s->nr_gfns - gfn : XC_SR_BATCH;
-        if (s->dom->ops->present(s->dom, gfn, n, present, err) < 0)
-            return -1;
-        for (size_t i = 0; i < n; i++)
-            if (present[i])
-                xc_sr_bitmap_set(&s->dirty, gfn + i);
-    }
-    return 0;
+    xc_sr_bitmap_zero(&s->known);
+    s->tot_pages = 0; /* everything is news */
+    return xc_sr_save_rescan(s, err);
 }
 
 int xc_sr_save_read_dirty(struct xc_sr_save *s, bool final, struct colo_err *err)
@@ -187,7 +184,9 @@ int xc_sr_save_read_dirty(struct xc_sr_save *s, bool final, struct colo_err *err
 
     if (!s->logdirty)
         return 0; /* a suspended domain that was marked whole */
-    if (xc_sr_save_resize(s, err) < 0)
+    /* In this order: a page that comes after the scan is watched from the clean on, and makes the
+     * next scan happen. */
+    if (xc_sr_save_rescan(s, err) < 0)
         return -1;
     if (s->dom->ops->logdirty_clean(s->dom, s->log.words, s->log.nbits, final, err) < 0)
         return -1;
@@ -206,7 +205,7 @@ int xc_sr_save_merge_list(struct xc_sr_save *s, struct colo_err *err)
     bool more;
     int rc = -1;
 
-    if (xc_sr_save_resize(s, err) < 0)
+    if (xc_sr_save_resize(s, NULL, err) < 0)
         return -1;
     bound = s->max_gfns > s->nr_gfns ? s->max_gfns : s->nr_gfns;
     if (xc_sr_bitmap_grow(&s->dirty, bound, err) < 0)

@@ -46,7 +46,8 @@ struct xc_sr_save {
     /* private */
     struct xc_sr_bitmap dirty; /* what is to be sent */
     struct xc_sr_bitmap log;   /* scratch for the dirty log */
-    uint64_t nr_gfns;
+    struct xc_sr_bitmap known; /* gfns that had a page when we last looked */
+    uint64_t nr_gfns, tot_pages;
     bool logdirty;
     struct xc_sr_save_batch *batch;
 };

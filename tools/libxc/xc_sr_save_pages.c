@@ -145,7 +145,7 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
     for (;;) {
         if (gfn >= s->nr_gfns) {
             /* The guest may have grown behind our back. */
-            if (xc_sr_save_resize(s, err) < 0)
+            if (xc_sr_save_resize(s, NULL, err) < 0)
                 return -1;
             if (gfn >= s->nr_gfns)
                 break;
@@ -154,7 +154,10 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
         if (s->dom->ops->present(s->dom, gfn, n, present, err) < 0)
             return -1;
         for (size_t i = 0; i < n; i++) {
-            if (!present[i] || is_local(b, gfn + i))
+            if (!present[i])
+                continue;
+            xc_sr_bitmap_set(&s->known, gfn + i);
+            if (is_local(b, gfn + i))
                 continue;
             b->gfns[b->n++] = gfn + i;
             if (b->n < XC_SR_BATCH)
@@ -171,6 +174,34 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
         return -1;
     w->progress.iter_done = w->progress.iter_pages = s->nr_gfns;
     tell(s, w, true);
+    return 0;
+}
+
+int xc_sr_save_rescan(struct xc_sr_save *s, struct colo_err *err)
+{
+    uint8_t present[XC_SR_BATCH];
+    uint64_t pages;
+    size_t n;
+
+    if (xc_sr_save_resize(s, &pages, err) < 0)
+        return -1;
+    if (pages == s->tot_pages)
+        return 0;
+    for (uint64_t gfn = 0; gfn < s->nr_gfns; gfn += n) {
+        n = s->nr_gfns - gfn < XC_SR_BATCH ? s->nr_gfns - gfn : XC_SR_BATCH;
+        if (s->dom->ops->present(s->dom, gfn, n, present, err) < 0)
+            return -1;
+        for (size_t i = 0; i < n; i++) {
+            if (present[i] == xc_sr_bitmap_test(&s->known, gfn + i))
+                continue;
+            xc_sr_bitmap_set(&s->dirty, gfn + i);
+            if (present[i])
+                xc_sr_bitmap_set(&s->known, gfn + i);
+            else
+                xc_sr_bitmap_clear(&s->known, gfn + i);
+        }
+    }
+    s->tot_pages = pages; /* as it was before the scan: what came during it is seen next time */
     return 0;
 }
 

@@ -36,8 +36,16 @@ int xc_sr_save_simple(struct xc_sr_save *s, uint32_t type, const void *body, siz
                       struct colo_err *err);
 colo_time xc_sr_save_deadline(const struct xc_sr_save *s);
 
-/* Read the domain's size again and make room for it in the dirty sets. */
-int xc_sr_save_resize(struct xc_sr_save *s, struct colo_err *err);
+/* Read the domain's size again and make room for it in the dirty sets. *pages (may be NULL): how
+ * many it has. */
+int xc_sr_save_resize(struct xc_sr_save *s, uint64_t *pages, struct colo_err *err);
+
+/*
+ * Look again which gfns have a page if the domain has another number of them than when we last
+ * looked: the dirty log need not tell of pages that came and went.  (Xen 4.17's does tell of a page
+ * that is added, so that a page that moves is seen although their number stays.)
+ */
+int xc_sr_save_rescan(struct xc_sr_save *s, struct colo_err *err);
 
 /* Every page that the domain has; those that vanish meanwhile stay in the dirty set. */
 int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct colo_err *err);
