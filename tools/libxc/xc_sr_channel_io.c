@@ -40,13 +40,31 @@ ssize_t xc_sr_writev_nosignal(int fd, bool is_socket, const struct iovec *iov, i
     return is_socket ? sendmsg(fd, &msg, MSG_NOSIGNAL) : writev_blocking_sigpipe(fd, iov, cnt);
 }
 
-int xc_sr_lock_until(pthread_mutex_t *m, colo_time deadline)
+#ifdef __SANITIZE_THREAD__
+/* ThreadSanitizer does not know pthread_mutex_clocklock; the clock may not be set while it looks. */
+static int lock_by(pthread_mutex_t *m, colo_time deadline)
 {
+    colo_time left = deadline - colo_now();
     struct timespec ts;
 
+    clock_gettime(CLOCK_REALTIME, &ts);
+    left += ts.tv_nsec;
+    ts.tv_sec += (time_t)(left / 1000000000);
+    ts.tv_nsec = (long)(left % 1000000000);
+    return left < 0 ? pthread_mutex_trylock(m) : pthread_mutex_timedlock(m, &ts);
+}
+#else
+static int lock_by(pthread_mutex_t *m, colo_time deadline)
+{
+    struct timespec ts = {(time_t)(deadline / 1000000000), (long)(deadline % 1000000000)};
+
+    return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &ts);
+}
+#endif
+
+int xc_sr_lock_until(pthread_mutex_t *m, colo_time deadline)
+{
     if (deadline == COLO_NO_DEADLINE)
         return pthread_mutex_lock(m);
-    ts.tv_sec = (time_t)(deadline / 1000000000);
-    ts.tv_nsec = (long)(deadline % 1000000000);
-    return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &ts);
+    return lock_by(m, deadline);
 }
