@@ -51,21 +51,27 @@ static int guest_down(struct xc_sr_domain_xen *x, unsigned int code, struct colo
 {
     switch (code) {
     case SHUTDOWN_poweroff:
-        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-poweroff", "the guest (domain %u) has "
-                         "powered itself off", x->domid);
+        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-poweroff",
+                         "the guest (domain %u) has "
+                         "powered itself off",
+                         x->domid);
     case SHUTDOWN_reboot:
-        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-reboot", "the guest (domain %u) is "
-                         "rebooting", x->domid);
+        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-reboot",
+                         "the guest (domain %u) is "
+                         "rebooting",
+                         x->domid);
     default:
-        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-crash", "the guest (domain %u) has "
-                         "crashed (shutdown code %u)", x->domid, code);
+        return colo_fail(err, COLO_ERR_GUEST_DOWN, "guest-crash",
+                         "the guest (domain %u) has "
+                         "crashed (shutdown code %u)",
+                         x->domid, code);
     }
 }
 
 /* Without hooks there is nobody to tell us of a change of state: look again in a millisecond. */
 static int wait_change(struct xc_sr_domain_xen *x, colo_time deadline, struct colo_err *err)
 {
-    const struct timespec pause = { .tv_nsec = COLO_MS };
+    const struct timespec pause = {.tv_nsec = COLO_MS};
 
     if (x->has_hooks && x->hooks.wait_change)
         return x->hooks.wait_change(x->hooks.priv, deadline, err);
@@ -93,7 +99,8 @@ static int xen_suspend(struct xc_sr_domain *d, colo_time deadline, struct colo_e
         if (colo_now() >= deadline)
             return colo_fail(err, COLO_ERR_TIMEOUT, "suspend-timeout",
                              "domain %u did not suspend in time: a vCPU is waiting for its device "
-                             "model", x->domid);
+                             "model",
+                             x->domid);
         if (wait_change(x, deadline, err) < 0)
             return -1;
     }
@@ -104,8 +111,7 @@ static int xen_suspend(struct xc_sr_domain *d, colo_time deadline, struct colo_e
             return -1;
         x->dm_stopped = true;
     }
-    return info.shutdown_reason == SHUTDOWN_suspend ? 0
-                                                    : guest_down(x, info.shutdown_reason, err);
+    return info.shutdown_reason == SHUTDOWN_suspend ? 0 : guest_down(x, info.shutdown_reason, err);
 }
 
 static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
@@ -138,7 +144,12 @@ static int xen_devices_save_begin(struct xc_sr_domain *d, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
 
-    return x->has_hooks && x->hooks.save_begin ? x->hooks.save_begin(x->hooks.priv, err) : 0;
+    if (!x->has_hooks || !x->hooks.save_begin)
+        return 0;
+    if (x->hooks.save_begin(x->hooks.priv, err) < 0)
+        return -1;
+    x->dm_saving = true;
+    return 0;
 }
 
 static int xen_devices_save(struct xc_sr_domain *d, void **buf, size_t *len, struct colo_err *err)
@@ -149,6 +160,9 @@ static int xen_devices_save(struct xc_sr_domain *d, void **buf, size_t *len, str
     *len = 0;
     if (!x->has_hooks || !x->hooks.save)
         return 0;
+    if (!x->dm_saving && xen_devices_save_begin(d, err) < 0)
+        return -1;
+    x->dm_saving = false;
     return x->hooks.save(x->hooks.priv, buf, len, err);
 }
 
@@ -160,8 +174,10 @@ static int xen_devices_load(struct xc_sr_domain *d, const void *buf, size_t len,
     if (!len)
         return 0;
     if (!x->has_hooks || !x->hooks.load)
-        return colo_fail(err, COLO_ERR_LOCAL, NULL, "domain %u has no device model to load a state "
-                         "into", x->domid);
+        return colo_fail(err, COLO_ERR_LOCAL, NULL,
+                         "domain %u has no device model to load a state "
+                         "into",
+                         x->domid);
     return x->hooks.load(x->hooks.priv, buf, len, err);
 }
 

@@ -36,6 +36,7 @@ struct xc_sr_domain_xen {
     size_t context_size; /* as Xen last reported it; 0 = not asked yet */
     bool down;           /* we asked for the shutdown and have not resumed since */
     bool dm_stopped;
+    bool dm_saving; /* begun, not yet collected */
 };
 
 static inline struct xc_sr_domain_xen *xc_sr_xen(struct xc_sr_domain *d)
@@ -56,8 +57,7 @@ int xc_sr_xen_map(struct xc_sr_domain *d, const uint64_t *gfns, int *errs, size_
 int xc_sr_xen_unmap(struct xc_sr_domain *d, void *addr, size_t n, struct colo_err *err);
 int xc_sr_xen_populate(struct xc_sr_domain *d, const uint64_t *gfns, size_t n,
                        struct colo_err *err);
-int xc_sr_xen_release(struct xc_sr_domain *d, const uint64_t *gfns, size_t n,
-                      struct colo_err *err);
+int xc_sr_xen_release(struct xc_sr_domain *d, const uint64_t *gfns, size_t n, struct colo_err *err);
 int xc_sr_xen_logdirty_enable(struct xc_sr_domain *d, struct colo_err *err);
 int xc_sr_xen_logdirty_clean(struct xc_sr_domain *d, uint64_t *bitmap, uint64_t nbits, bool final,
                              struct colo_err *err);

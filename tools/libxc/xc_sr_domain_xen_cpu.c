@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int xc_sr_xen_get_hvm_context(struct xc_sr_domain *d, void **buf, size_t *len,
-                              struct colo_err *err)
+int xc_sr_xen_get_hvm_context(struct xc_sr_domain *d, void **buf, size_t *len, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
     void *blob;
@@ -53,8 +52,7 @@ int xc_sr_xen_get_hvm_param(struct xc_sr_domain *d, uint32_t index, uint64_t *va
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
 
     if (xc_hvm_param_get(x->xch, x->domid, index, value) < 0)
-        return colo_fail_errno(err, errno, "cannot get HVM param %u of domain %u", index,
-                               x->domid);
+        return colo_fail_errno(err, errno, "cannot get HVM param %u of domain %u", index, x->domid);
     return 0;
 }
 
@@ -79,8 +77,7 @@ int xc_sr_xen_get_tsc(struct xc_sr_domain *d, struct xc_sr_tsc_info *out, struct
     return 0;
 }
 
-int xc_sr_xen_set_tsc(struct xc_sr_domain *d, const struct xc_sr_tsc_info *in,
-                      struct colo_err *err)
+int xc_sr_xen_set_tsc(struct xc_sr_domain *d, const struct xc_sr_tsc_info *in, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
 
@@ -143,7 +140,8 @@ int xc_sr_xen_set_policy(struct xc_sr_domain *d, const struct xc_sr_policy *in,
     if (leaf != ~0u)
         return colo_fail(err, COLO_ERR_REFUSED, "cpu-policy-incompatible",
                          "this host's processor cannot be what the guest knows: CPUID leaf 0x%x, "
-                         "subleaf 0x%x", leaf, subleaf);
+                         "subleaf 0x%x",
+                         leaf, subleaf);
     if (msr != ~0u)
         return colo_fail(err, COLO_ERR_REFUSED, "cpu-policy-incompatible",
                          "this host's processor cannot be what the guest knows: MSR 0x%x", msr);

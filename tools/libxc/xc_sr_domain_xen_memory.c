@@ -14,7 +14,7 @@
 
 int xc_sr_xen_memory_init(struct xc_sr_domain_xen *x, struct colo_err *err)
 {
-    const xc_hypercall_buffer_t empty = { HYPERCALL_BUFFER_INIT_NO_BOUNCE };
+    const xc_hypercall_buffer_t empty = {HYPERCALL_BUFFER_INIT_NO_BOUNCE};
 
     x->dirty = empty;
     x->fmem = xenforeignmemory_open(x->log, 0);
@@ -118,8 +118,7 @@ int xc_sr_xen_unmap(struct xc_sr_domain *d, void *addr, size_t n, struct colo_er
     return 0;
 }
 
-int xc_sr_xen_populate(struct xc_sr_domain *d, const uint64_t *gfns, size_t n,
-                       struct colo_err *err)
+int xc_sr_xen_populate(struct xc_sr_domain *d, const uint64_t *gfns, size_t n, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
     struct xc_sr_domain_info info;
@@ -148,8 +147,7 @@ out:
     return rc;
 }
 
-int xc_sr_xen_release(struct xc_sr_domain *d, const uint64_t *gfns, size_t n,
-                      struct colo_err *err)
+int xc_sr_xen_release(struct xc_sr_domain *d, const uint64_t *gfns, size_t n, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
     uint8_t present[XC_SR_XEN_FRAMES];
@@ -218,8 +216,8 @@ int xc_sr_xen_logdirty_clean(struct xc_sr_domain *d, uint64_t *bitmap, uint64_t 
     if (want_dirty(x, nbits, err) < 0)
         return -1;
     got = xc_logdirty_control(x->xch, x->domid, XEN_DOMCTL_SHADOW_OP_CLEAN, &x->dirty,
-                              (unsigned long)nbits,
-                              final ? XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL : 0, &stats);
+                              (unsigned long)nbits, final ? XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL : 0,
+                              &stats);
     if (got < 0)
         return colo_fail_errno(err, errno, "cannot read the dirty log of domain %u", x->domid);
     bits = (uint64_t)got < nbits ? (uint64_t)got : nbits;

@@ -81,9 +81,10 @@ int xc_sr_restore_headers(struct xc_sr_restore *r, struct colo_err *err)
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "this is not a libxc stream");
     r->version = be32toh(ihdr.version);
     if (r->version < XC_SR_IHDR_VERSION_MIN || r->version > XC_SR_IHDR_VERSION)
-        return colo_fail(err, COLO_ERR_REFUSED, "stream-version", "the libxc stream has version "
-                         "%u; this program knows %u to %u", r->version, XC_SR_IHDR_VERSION_MIN,
-                         XC_SR_IHDR_VERSION);
+        return colo_fail(err, COLO_ERR_REFUSED, "stream-version",
+                         "the libxc stream has version "
+                         "%u; this program knows %u to %u",
+                         r->version, XC_SR_IHDR_VERSION_MIN, XC_SR_IHDR_VERSION);
     if (be16toh(ihdr.options) & XC_SR_IHDR_OPT_BIG)
         return colo_fail(err, COLO_ERR_REFUSED, "stream-endian", "the libxc stream is big-endian");
     if (be16toh(ihdr.options))
@@ -92,8 +93,10 @@ int xc_sr_restore_headers(struct xc_sr_restore *r, struct colo_err *err)
     if (xc_sr_channel_read(r->ch, &dhdr, sizeof(dhdr), xc_sr_restore_deadline(r), err) < 0)
         return -1;
     if (dhdr.type != XC_SR_DHDR_TYPE_X86_HVM)
-        return colo_fail(err, COLO_ERR_REFUSED, "not-hvm", "the stream is of a guest of type %u, "
-                         "not of an HVM guest", dhdr.type);
+        return colo_fail(err, COLO_ERR_REFUSED, "not-hvm",
+                         "the stream is of a guest of type %u, "
+                         "not of an HVM guest",
+                         dhdr.type);
     if (dhdr.page_shift != XC_PAGE_SHIFT_4K)
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "the stream has pages of 2^%u bytes",
                          dhdr.page_shift);
@@ -126,8 +129,10 @@ static int check_moved(struct xc_sr_restore *r, struct colo_err *err)
     for (uint64_t gfn = 0; xc_sr_bitmap_next(&r->received, gfn, &gfn); gfn++)
         if (!xc_sr_bitmap_test(&r->present, gfn) &&
             xc_sr_staging_get(r->staging, gfn, &page) == XC_SR_STAGED_NONE)
-            return colo_fail(err, COLO_ERR_LOCAL, "page-moved", "page 0x%llx of the guest went "
-                             "away when the device state was loaded", (unsigned long long)gfn);
+            return colo_fail(err, COLO_ERR_LOCAL, "page-moved",
+                             "page 0x%llx of the guest went "
+                             "away when the device state was loaded",
+                             (unsigned long long)gfn);
     return 0;
 }
 
@@ -244,8 +249,7 @@ int xc_sr_restore_send_list(struct xc_sr_restore *r, struct colo_err *err)
     do {
         now = n - first < full ? n - first : full;
         if (xc_sr_write_simple(r->ch, XC_SR_REC_DIRTY_PFN_LIST, now ? pfns + first : NULL,
-                               (uint32_t)(now * sizeof(*pfns)), xc_sr_restore_deadline(r),
-                               err) < 0)
+                               (uint32_t)(now * sizeof(*pfns)), xc_sr_restore_deadline(r), err) < 0)
             goto out;
         first += now;
     } while (now == full);
@@ -260,7 +264,8 @@ int xc_sr_restore_stage(struct xc_sr_restore *r, struct colo_err *err)
     uint32_t last;
 
     if (!r->first_done)
-        return colo_fail(err, COLO_ERR_LOCAL, NULL, "no checkpoint can come before the first image "
+        return colo_fail(err, COLO_ERR_LOCAL, NULL,
+                         "no checkpoint can come before the first image "
                          "is finished");
     xc_sr_staging_reset(r->staging);
     return xc_sr_restore_image(r, true, &last, err);

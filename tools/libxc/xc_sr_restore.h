@@ -16,7 +16,7 @@
 #include "xc_sr_record.h"
 #include "xc_sr_staging.h"
 
-struct xc_sr_restore_stats { /* reset by the caller */
+struct xc_sr_restore_stats {     /* reset by the caller */
     uint64_t pages, zero, holes; /* received */
     uint64_t populated, released;
     colo_time t_dirtylog, t_memory, t_context;
@@ -38,15 +38,15 @@ struct xc_sr_restore {
 
     /* private */
     struct xc_sr_staging *staging;
-    struct xc_sr_bitmap present;  /* gfns that have a page here, ... */
-    uint64_t tot_pages;           /* ... and how many the domain then had in all */
-    struct xc_sr_bitmap received; /* pfns that the primary has */
-    struct xc_sr_bitmap own;      /* dirtied here since the last checkpoint */
-    struct xc_sr_bitmap log;      /* scratch for the dirty log */
+    struct xc_sr_bitmap present;              /* gfns that have a page here, ... */
+    uint64_t tot_pages;                       /* ... and how many the domain then had in all */
+    struct xc_sr_bitmap received;             /* pfns that the primary has */
+    struct xc_sr_bitmap own;                  /* dirtied here since the last checkpoint */
+    struct xc_sr_bitmap log;                  /* scratch for the dirty log */
     struct xc_sr_record context, params, tsc; /* tail records of the image being received */
     struct xc_sr_record cpuid, msrs;          /* policies, until they are applied */
-    uint64_t entries;      /* pfns that the image being received has named so far */
-    unsigned int tail;     /* which of the tail records it has had */
+    uint64_t entries;  /* pfns that the image being received has named so far */
+    unsigned int tail; /* which of the tail records it has had */
     uint64_t local[16];
     size_t nlocal;
     uint32_t version; /* of the image */

@@ -15,8 +15,7 @@ static int scan_local(struct xc_sr_restore *r, struct colo_err *err)
                             err);
 }
 
-int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed,
-                       struct colo_err *err)
+int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed, struct colo_err *err)
 {
     struct xc_sr_domain_info info;
     uint8_t present[XC_SR_BATCH];
@@ -129,8 +128,10 @@ static int map_piece(struct xc_sr_restore *r, struct xc_sr_restore_piece *p, str
         if (!lack)
             return 0;
         if (again)
-            return colo_fail(err, COLO_ERR_LOCAL, NULL, "page 0x%llx cannot be mapped after it was "
-                             "added", (unsigned long long)b->gfns[0]);
+            return colo_fail(err, COLO_ERR_LOCAL, NULL,
+                             "page 0x%llx cannot be mapped after it was "
+                             "added",
+                             (unsigned long long)b->gfns[0]);
         ops->unmap(r->dom, p->mem, p->n, NULL);
         p->mem = NULL;
         if (note_added(b, b->gfns, lack, err) < 0)
@@ -252,8 +253,7 @@ static int set_param(struct xc_sr_restore *r, uint32_t index, uint64_t value, st
 int xc_sr_restore_set_tail(struct xc_sr_restore *r, struct colo_err *err)
 {
     const struct xc_sr_rec_hvm_params *p = r->params.data;
-    const struct xc_sr_rec_hvm_params_entry *e =
-        (const struct xc_sr_rec_hvm_params_entry *)(p + 1);
+    const struct xc_sr_rec_hvm_params_entry *e = (const struct xc_sr_rec_hvm_params_entry *)(p + 1);
     const struct xc_sr_rec_tsc_info *t = r->tsc.data;
     struct xc_sr_tsc_info tsc = {
         .mode = t->mode,

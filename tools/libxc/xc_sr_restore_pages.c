@@ -14,8 +14,10 @@ static int bound_entries(struct xc_sr_restore *r, uint64_t more, bool stage, str
 {
     r->entries += more; /* cannot wrap: more is at most max_gfns, 2^36 */
     if (r->entries > r->max_gfns * (stage ? 1 : LOAD_ROUNDS))
-        return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "more pages than a guest of 0x%llx pages "
-                         "has", (unsigned long long)r->max_gfns);
+        return colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                         "more pages than a guest of 0x%llx pages "
+                         "has",
+                         (unsigned long long)r->max_gfns);
     return 0;
 }
 
@@ -37,11 +39,15 @@ static int check_entry(const struct xc_sr_restore *r, uint64_t entry, struct col
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "PAGE_DATA entry 0x%llx has reserved bits",
                          (unsigned long long)entry);
     if (type >= 5 && type <= 8)
-        return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "PAGE_DATA entry 0x%llx has an invalid "
-                         "type", (unsigned long long)entry);
+        return colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                         "PAGE_DATA entry 0x%llx has an invalid "
+                         "type",
+                         (unsigned long long)entry);
     if ((entry & XC_SR_PFN_MASK) >= r->max_gfns)
-        return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "PAGE_DATA names page 0x%llx of a guest of "
-                         "0x%llx pages", (unsigned long long)(entry & XC_SR_PFN_MASK),
+        return colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                         "PAGE_DATA names page 0x%llx of a guest of "
+                         "0x%llx pages",
+                         (unsigned long long)(entry & XC_SR_PFN_MASK),
                          (unsigned long long)r->max_gfns);
     return 0;
 }
@@ -177,8 +183,10 @@ int xc_sr_restore_page_data(struct xc_sr_restore *r, uint32_t length, bool stage
     if (xc_sr_channel_read(r->ch, &hdr, sizeof(hdr), xc_sr_restore_deadline(r), err) < 0)
         return -1;
     if (!hdr.count || hdr.count > XC_SR_RESTORE_ENTRIES)
-        return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "PAGE_DATA of %u pages (1 to %u are "
-                         "possible)", hdr.count, XC_SR_RESTORE_ENTRIES);
+        return colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                         "PAGE_DATA of %u pages (1 to %u are "
+                         "possible)",
+                         hdr.count, XC_SR_RESTORE_ENTRIES);
     want = sizeof(hdr) + hdr.count * sizeof(b->entries[0]);
     if (want > length)
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "PAGE_DATA of %u pages in %u bytes",
@@ -269,7 +277,8 @@ int xc_sr_restore_zero_pages(struct xc_sr_restore *r, uint32_t length, bool stag
     for (size_t i = 0; i < n; i++) {
         if (!runs[i].count || runs[i].first_pfn >= r->max_gfns ||
             runs[i].count > r->max_gfns - runs[i].first_pfn)
-            return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "COLO_ZERO_PAGES names 0x%llx pages "
+            return colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                             "COLO_ZERO_PAGES names 0x%llx pages "
                              "from 0x%llx of a guest of 0x%llx pages",
                              (unsigned long long)runs[i].count,
                              (unsigned long long)runs[i].first_pfn,

@@ -140,10 +140,12 @@ static int unexpected(const struct xc_sr_rhdr *hdr, struct colo_err *err)
 {
     switch (hdr->type) {
     case XC_SR_REC_VERIFY:
-        return colo_fail(err, COLO_ERR_REFUSED, "verify-stream", "the stream asks for a comparison "
+        return colo_fail(err, COLO_ERR_REFUSED, "verify-stream",
+                         "the stream asks for a comparison "
                          "of memory (a debug migration), which is not supported");
     case XC_SR_REC_TOOLSTACK:
-        return colo_fail(err, COLO_ERR_REFUSED, "old-stream", "the stream has a TOOLSTACK record: "
+        return colo_fail(err, COLO_ERR_REFUSED, "old-stream",
+                         "the stream has a TOOLSTACK record: "
                          "it was written by a Xen that is too old");
     case XC_SR_REC_DIRTY_PFN_LIST:
         return out_of_place(hdr, "only the secondary sends it", err);
@@ -193,8 +195,10 @@ static int image_end(struct xc_sr_restore *r, const struct xc_sr_rhdr *hdr, bool
     if (no_body(hdr, err) < 0)
         return -1;
     if (r->tail != XC_SR_TAIL_ALL)
-        return out_of_place(hdr, r->tail & XC_SR_TAIL_CONTEXT ? "TSC or HVM params are missing"
-                                                              : "there was no vCPU state", err);
+        return out_of_place(hdr,
+                            r->tail & XC_SR_TAIL_CONTEXT ? "TSC or HVM params are missing"
+                                                         : "there was no vCPU state",
+                            err);
     if (stage && hdr->type == XC_SR_REC_END)
         return out_of_place(hdr, "a checkpoint ends with CHECKPOINT", err);
     return 0;
@@ -242,7 +246,7 @@ int xc_sr_restore_image(struct xc_sr_restore *r, bool stage, uint32_t *last, str
 
 void xc_sr_restore_forget_image(struct xc_sr_restore *r)
 {
-    struct xc_sr_record *recs[] = { &r->context, &r->params, &r->tsc };
+    struct xc_sr_record *recs[] = {&r->context, &r->params, &r->tsc};
 
     for (size_t i = 0; i < sizeof(recs) / sizeof(recs[0]); i++) {
         xc_sr_record_free(recs[i]);

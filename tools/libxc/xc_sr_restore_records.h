@@ -73,8 +73,7 @@ int xc_sr_restore_zero_pages(struct xc_sr_restore *r, uint32_t length, bool stag
 /* xc_sr_restore_apply.c */
 /* Read anew which gfns have a page and which are local.  changed (may be NULL) gets the gfns that
  * have come or gone. */
-int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed,
-                       struct colo_err *err);
+int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed, struct colo_err *err);
 /* Map the staged pages, adding those that the domain lacks; failure leaves the domain as it was. */
 int xc_sr_restore_map_staged(struct xc_sr_restore *r, struct colo_err *err);
 /* Write them and unmap. */

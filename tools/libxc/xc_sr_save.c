@@ -34,7 +34,7 @@ int xc_sr_save_record(struct xc_sr_save *s, uint32_t type, const struct iovec *i
 int xc_sr_save_simple(struct xc_sr_save *s, uint32_t type, const void *body, size_t length,
                       struct colo_err *err)
 {
-    struct iovec iov = { .iov_base = (void *)(uintptr_t)body, .iov_len = length };
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)body, .iov_len = length};
 
     return xc_sr_save_record(s, type, &iov, length ? 1 : 0, err);
 }
@@ -83,8 +83,7 @@ int xc_sr_save_init(struct xc_sr_save *s, struct colo_err *err)
         return colo_fail_errno(err, ENOMEM, "cannot save the domain");
     if (xc_sr_bitmap_init(&s->dirty, info.nr_gpfns, err) < 0 ||
         xc_sr_bitmap_init(&s->log, info.nr_gpfns, err) < 0 ||
-        xc_sr_bitmap_init(&s->known, info.nr_gpfns, err) < 0 ||
-        xc_sr_save_resize(s, NULL, err) < 0)
+        xc_sr_bitmap_init(&s->known, info.nr_gpfns, err) < 0 || xc_sr_save_resize(s, NULL, err) < 0)
         goto fail;
     if (!s->explicit_pfns &&
         xc_sr_local_gfns(s->dom, b->local, sizeof(b->local) / sizeof(b->local[0]), &b->nlocal,
@@ -122,10 +121,10 @@ int xc_sr_save_begin(struct xc_sr_save *s, struct colo_err *err)
         .xen_major = s->xen_major,
         .xen_minor = s->xen_minor,
     };
-    struct xc_sr_policy policy = { 0 };
+    struct xc_sr_policy policy = {0};
     struct iovec iov[2] = {
-        { .iov_base = (void *)(uintptr_t)&ihdr, .iov_len = sizeof(ihdr) },
-        { .iov_base = (void *)(uintptr_t)&dhdr, .iov_len = sizeof(dhdr) },
+        {.iov_base = (void *)(uintptr_t)&ihdr, .iov_len = sizeof(ihdr)},
+        {.iov_base = (void *)(uintptr_t)&dhdr, .iov_len = sizeof(dhdr)},
     };
     int rc = -1;
 
@@ -147,10 +146,9 @@ out:
     return rc;
 }
 
-int xc_sr_save_precopy(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv,
-                       struct colo_err *err)
+int xc_sr_save_precopy(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv, struct colo_err *err)
 {
-    struct xc_sr_save_watch w = { .cb = cb, .priv = priv };
+    struct xc_sr_save_watch w = {.cb = cb, .priv = priv};
 
     if (!s->logdirty) {
         if (s->dom->ops->logdirty_enable(s->dom, err) < 0)
@@ -198,7 +196,7 @@ int xc_sr_save_read_dirty(struct xc_sr_save *s, bool final, struct colo_err *err
 
 int xc_sr_save_merge_list(struct xc_sr_save *s, struct colo_err *err)
 {
-    struct xc_sr_record rec = { 0 };
+    struct xc_sr_record rec = {0};
     uint64_t bound, left;
     const uint64_t *pfns;
     uint32_t limit;
@@ -220,16 +218,19 @@ int xc_sr_save_merge_list(struct xc_sr_save *s, struct colo_err *err)
             goto out;
         }
         if (rec.type != XC_SR_REC_DIRTY_PFN_LIST || rec.length % sizeof(*pfns)) {
-            colo_fail(err, COLO_ERR_PROTOCOL, NULL, "expected the secondary's list of dirty pages, "
-                      "got %s of %u bytes", xc_sr_record_name(rec.type), rec.length);
+            colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                      "expected the secondary's list of dirty pages, "
+                      "got %s of %u bytes",
+                      xc_sr_record_name(rec.type), rec.length);
             goto out;
         }
         pfns = rec.data;
         for (size_t i = 0; i < rec.length / sizeof(*pfns); i++) {
             if (pfns[i] >= bound) {
-                colo_fail(err, COLO_ERR_PROTOCOL, NULL, "the secondary lists page 0x%llx of a "
-                          "guest of 0x%llx pages", (unsigned long long)pfns[i],
-                          (unsigned long long)bound);
+                colo_fail(err, COLO_ERR_PROTOCOL, NULL,
+                          "the secondary lists page 0x%llx of a "
+                          "guest of 0x%llx pages",
+                          (unsigned long long)pfns[i], (unsigned long long)bound);
                 goto out;
             }
             xc_sr_bitmap_set(&s->dirty, pfns[i]);
@@ -248,7 +249,7 @@ out:
 int xc_sr_save_send_dirty(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv,
                           struct colo_err *err)
 {
-    struct xc_sr_save_watch w = { .cb = cb, .priv = priv };
+    struct xc_sr_save_watch w = {.cb = cb, .priv = priv};
 
     s->stats.union_dirty = xc_sr_bitmap_count(&s->dirty);
     return xc_sr_save_send_set(s, false, &w, err);
@@ -256,8 +257,8 @@ int xc_sr_save_send_dirty(struct xc_sr_save *s, xc_sr_precopy_cb *cb, void *priv
 
 static int send_tsc(struct xc_sr_save *s, struct colo_err *err)
 {
-    struct xc_sr_rec_tsc_info rec = { 0 };
-    struct xc_sr_tsc_info tsc = { 0 };
+    struct xc_sr_rec_tsc_info rec = {0};
+    struct xc_sr_tsc_info tsc = {0};
 
     if (s->dom->ops->get_tsc(s->dom, &tsc, err) < 0)
         return -1;
@@ -283,9 +284,9 @@ static int send_context(struct xc_sr_save *s, struct colo_err *err)
 
 static int send_params(struct xc_sr_save *s, struct colo_err *err)
 {
-    struct xc_sr_rec_hvm_params hdr = { 0 };
+    struct xc_sr_rec_hvm_params hdr = {0};
     struct xc_sr_rec_hvm_params_entry e[64];
-    struct iovec iov[2] = { { .iov_base = &hdr, .iov_len = sizeof(hdr) }, { .iov_base = e } };
+    struct iovec iov[2] = {{.iov_base = &hdr, .iov_len = sizeof(hdr)}, {.iov_base = e}};
     uint64_t value;
 
     for (size_t i = 0; i < xc_sr_nr_hvm_params && hdr.count < sizeof(e) / sizeof(e[0]); i++) {

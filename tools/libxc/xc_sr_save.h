@@ -14,10 +14,11 @@
 #include "xc_sr_domain.h"
 #include "xc_sr_record.h"
 
-struct xc_sr_save_stats { /* of the current checkpoint (or the whole pre-copy); reset by the caller */
-    uint64_t p_dirty, s_dirty, union_dirty; /* pages */
-    uint64_t sent, zero, holes;             /* pages */
-    uint64_t bytes;                         /* written to the channel */
+struct
+    xc_sr_save_stats { /* of the current checkpoint (or the whole pre-copy); reset by the caller */
+    uint64_t p_dirty, s_dirty, union_dirty;          /* pages */
+    uint64_t sent, zero, holes;                      /* pages */
+    uint64_t bytes;                                  /* written to the channel */
     colo_time t_dirtylog, t_map, t_write, t_context; /* nanoseconds spent */
 };
 
@@ -36,7 +37,7 @@ struct xc_sr_save {
     struct xc_sr_channel *ch;
     bool zero_pages;    /* the peer takes COLO_ZERO_PAGES */
     bool explicit_pfns; /* pages of the local gfns are sent too: a plain stream for a new domain */
-    uint64_t max_gfns; /* highest gfn + 1 that the guest's config can have, on either side: bounds
+    uint64_t max_gfns;  /* highest gfn + 1 that the guest's config can have, on either side: bounds
                         * what the secondary may ask for; 0 = the domain's own size */
     colo_time io_timeout; /* for a single write or read of the channel; 0 = none */
     uint32_t xen_major, xen_minor;

@@ -89,7 +89,7 @@ static int flush_batch(struct xc_sr_save *s, bool live, struct colo_err *err)
 {
     const struct xc_sr_domain_ops *ops = s->dom->ops;
     struct xc_sr_save_batch *b = s->batch;
-    struct xc_sr_rec_page_data hdr = { 0 };
+    struct xc_sr_rec_page_data hdr = {0};
     struct colo_err *uerr = err;
     colo_time t0 = colo_now(), t1, t2;
     void *mem;

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct xc_sr_domain *open_domain(void)
 {
-    const struct xc_sr_mem_config cfg = { .nr_gfns = GFNS, .populated = 10 };
+    const struct xc_sr_mem_config cfg = {.nr_gfns = GFNS, .populated = 10};
     struct xc_sr_domain *d;
 
     if (xc_sr_domain_mem_open(&cfg, &d, NULL) < 0 || d->ops->suspend(d, COLO_NO_DEADLINE, NULL) < 0)
@@ -43,8 +43,8 @@ static void need_error(const struct colo_err *e)
 
 static void restore(struct xc_sr_domain *d, struct xc_sr_channel *ch)
 {
-    struct xc_sr_restore r = { .dom = d, .ch = ch, .max_gfns = GFNS };
-    struct colo_err e = { 0 };
+    struct xc_sr_restore r = {.dom = d, .ch = ch, .max_gfns = GFNS};
+    struct colo_err e = {0};
     uint64_t before;
     uint32_t last;
 

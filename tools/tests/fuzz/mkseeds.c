@@ -43,9 +43,9 @@ static int create(const char *target, const char *name)
 
 static struct xc_sr_domain *open_guest(void)
 {
-    const struct xc_sr_mem_config cfg = { .nr_gfns = GFNS, .populated = 4 };
+    const struct xc_sr_mem_config cfg = {.nr_gfns = GFNS, .populated = 4};
     const uint64_t born = 12;
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
     struct xc_sr_domain *d;
 
     if (xc_sr_domain_mem_open(&cfg, &d, &e) < 0 || d->ops->populate(d, &born, 1, &e) < 0 ||
@@ -59,7 +59,7 @@ static struct xc_sr_domain *open_guest(void)
 
 static void send_image(struct xc_sr_save *s, uint32_t last)
 {
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
 
     if (s->dom->ops->suspend(s->dom, COLO_NO_DEADLINE, &e) < 0 ||
         xc_sr_save_read_dirty(s, true, &e) < 0 || xc_sr_save_send_dirty(s, NULL, NULL, &e) < 0 ||
@@ -71,9 +71,9 @@ static void libxc_stream(const char *name, bool zero_pages, unsigned int checkpo
 {
     struct xc_sr_domain *d = open_guest();
     struct xc_sr_channel ch;
-    struct xc_sr_save s = { .dom = d, .ch = &ch, .zero_pages = zero_pages };
+    struct xc_sr_save s = {.dom = d, .ch = &ch, .zero_pages = zero_pages};
     int fd = create("fuzz-libxc-record", name);
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
     const uint64_t gone = 2;
 
     s.xen_major = 4;

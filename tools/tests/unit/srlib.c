@@ -19,7 +19,7 @@ void sr_bytes_free(struct sr_bytes *b)
 
 struct sr_bytes sr_bytes_copy(const struct sr_bytes *b)
 {
-    struct sr_bytes c = { .p = malloc(b->n + 1), .n = b->n };
+    struct sr_bytes c = {.p = malloc(b->n + 1), .n = b->n};
 
     assert_non_null(c.p);
     memcpy(c.p, b->p, b->n);
@@ -53,7 +53,7 @@ static int scratch_fd(void)
 
 void sr_source_open(struct sr_source *s, const struct sr_bytes *b)
 {
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
 
     s->fd = scratch_fd();
     assert_true(write(s->fd, b->p, b->n) == (ssize_t)b->n);
@@ -69,7 +69,7 @@ void sr_source_close(struct sr_source *s)
 
 void sr_sink_open(struct sr_sink *s)
 {
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
 
     s->fd = scratch_fd();
     tl_ok(xc_sr_channel_init(&s->ch, -1, s->fd, -1, &e), &e);
@@ -77,7 +77,7 @@ void sr_sink_open(struct sr_sink *s)
 
 struct sr_bytes sr_sink_close(struct sr_sink *s)
 {
-    struct sr_bytes b = { 0 };
+    struct sr_bytes b = {0};
     struct stat st;
 
     xc_sr_channel_fini(&s->ch);
@@ -122,8 +122,8 @@ static void set_blobs(struct xc_sr_domain *d, uint64_t seed)
 
 static struct xc_sr_domain *open_mem(uint64_t populated)
 {
-    const struct xc_sr_mem_config cfg = { .nr_gfns = SR_GFNS, .populated = populated };
-    struct colo_err e = { 0 };
+    const struct xc_sr_mem_config cfg = {.nr_gfns = SR_GFNS, .populated = populated};
+    struct colo_err e = {0};
     struct xc_sr_domain *d;
 
     tl_ok(xc_sr_domain_mem_open(&cfg, &d, &e), &e);
@@ -140,7 +140,7 @@ void sr_restore_open(struct sr_pair *t)
 
 void sr_pair_open(struct sr_pair *t, bool zero_pages)
 {
-    const struct xc_sr_tsc_info tsc = { .mode = 2, .khz = 2000000, .nsec = 123456, .incarnation = 1 };
+    const struct xc_sr_tsc_info tsc = {.mode = 2, .khz = 2000000, .nsec = 123456, .incarnation = 1};
     const uint64_t twelve = 12;
 
     memset(t, 0, sizeof(*t));
@@ -185,7 +185,7 @@ void sr_assert_equal(struct sr_pair *t)
 
 static struct sr_bytes end_checkpoint(struct sr_pair *t, struct sr_sink *sink)
 {
-    struct libxl_stream ls = { .ch = &sink->ch };
+    struct libxl_stream ls = {.ch = &sink->ch};
     void *state = NULL;
     size_t len;
 
@@ -243,7 +243,7 @@ struct sr_bytes sr_next(struct sr_pair *t)
 /* One end of the stream after CHECKPOINT: device state and CHECKPOINT_END. */
 static int read_tail(struct sr_pair *t, struct xc_sr_channel *ch, void **devices, size_t *len)
 {
-    struct libxl_stream ls = { .ch = ch };
+    struct libxl_stream ls = {.ch = ch};
     uint32_t last;
 
     if (libxl_stream_read_emulators(&ls, devices, len, &last, NULL, &t->e) < 0)
@@ -337,7 +337,7 @@ struct sr_snapshot {
 struct sr_snapshot *sr_snapshot(struct xc_sr_domain *d)
 {
     struct sr_snapshot *s = calloc(1, sizeof(*s));
-    struct colo_err e = { 0 };
+    struct colo_err e = {0};
     const void *page;
 
     assert_non_null(s);

@@ -19,8 +19,8 @@ struct scene {
 
 static void first_writes(struct sr_pair *t)
 {
-    const uint64_t gone = 8, born[] = { 13, 14 };
-    const unsigned char zeroes[XC_PAGE_BYTES] = { 0 };
+    const uint64_t gone = 8, born[] = {13, 14};
+    const unsigned char zeroes[XC_PAGE_BYTES] = {0};
 
     sr_touch(t->p, 0, 31);
     sr_touch(t->p, 12, 32);
@@ -143,7 +143,7 @@ static void cut_in_the_first_image(void **state)
 
 static void any_byte_changed_leaves_the_domain_alone(void **state)
 {
-    const unsigned char flips[] = { 0x01, 0x80, 0xff };
+    const unsigned char flips[] = {0x01, 0x80, 0xff};
     struct scene sc;
     unsigned char was;
     int refused = 0;
@@ -168,7 +168,7 @@ static void any_byte_changed_leaves_the_domain_alone(void **state)
 
 static void oversized_records_are_refused(void **state)
 {
-    const uint32_t lengths[] = { 0x7fffffff, 0xffffffff, XC_SR_RECORD_MAX + 1, 0x80000000 };
+    const uint32_t lengths[] = {0x7fffffff, 0xffffffff, XC_SR_RECORD_MAX + 1, 0x80000000};
     struct xc_sr_rhdr h;
     struct scene sc;
     struct sr_bytes b;
@@ -191,8 +191,7 @@ static void oversized_records_are_refused(void **state)
 /* Any record said a second time, left out, or moved to the front. */
 static void reordered_records_are_refused(void **state)
 {
-    const uint32_t twice[] = { XC_SR_REC_X86_TSC_INFO, XC_SR_REC_HVM_CONTEXT,
-                               XC_SR_REC_HVM_PARAMS };
+    const uint32_t twice[] = {XC_SR_REC_X86_TSC_INFO, XC_SR_REC_HVM_CONTEXT, XC_SR_REC_HVM_PARAMS};
     struct scene sc;
     struct sr_bytes b;
     size_t size;
@@ -233,7 +232,7 @@ static void reordered_records_are_refused(void **state)
 
 static void what_fails_before_the_first_byte_leaves_the_domain_alone(void **state)
 {
-    const char *const ops[] = { "map", "populate" };
+    const char *const ops[] = {"map", "populate"};
     struct scene sc;
     void *devices;
     size_t len;

@@ -132,7 +132,7 @@ static void a_guest_that_writes_during_precopy_arrives_whole(void **state)
 
     (void)state;
     sr_pair_open(&t, true);
-    r = (struct rounds){ .t = &t };
+    r = (struct rounds){.t = &t};
     b = live(&t, busy_guest, &r);
     /* Nine dirty pages are few: no round of their own, they wait for the checkpoint. */
     tl_eq(r.last, 0);
@@ -146,7 +146,7 @@ static void a_guest_that_writes_during_precopy_arrives_whole(void **state)
 static int losing_guest(void *priv, const struct xc_sr_precopy_progress *p)
 {
     struct sr_pair *t = priv;
-    const uint64_t lost = 3, born[] = { 10, 15 };
+    const uint64_t lost = 3, born[] = {10, 15};
 
     if (p->iteration == 0 && p->iter_done == p->iter_pages && xc_sr_mem_page(t->p, lost)) {
         sr_touch(t->p, lost, 50);
@@ -252,7 +252,8 @@ static void staging_beyond_its_cap_is_refused(void **state)
 
 struct patch { /* a plain stream, changed */
     const char *name;
-    uint32_t type; /* offset at counts from the first such record; 0 with at < HEADERS: from start */
+    uint32_t
+        type; /* offset at counts from the first such record; 0 with at < HEADERS: from start */
     size_t at;
     uint32_t value; /* of four bytes there */
     enum colo_err_class cls;
@@ -260,43 +261,42 @@ struct patch { /* a plain stream, changed */
 };
 
 static const struct patch patches[] = {
-    { "marker", 0, 0, 0, COLO_ERR_PROTOCOL, "not a libxc stream" },
-    { "id", 0, 8, 0, COLO_ERR_PROTOCOL, "not a libxc stream" },
-    { "version 1", 0, 12, 0x01000000, COLO_ERR_REFUSED, "version 1" },
-    { "version 4", 0, 12, 0x04000000, COLO_ERR_REFUSED, "version 4" },
-    { "big-endian", 0, 16, 0x0100, COLO_ERR_REFUSED, "big-endian" },
-    { "options", 0, 16, 0x8000, COLO_ERR_PROTOCOL, "options" },
-    { "PV", 0, 24, 1, COLO_ERR_REFUSED, "type 1" },
-    { "page shift", 0, 28, 13, COLO_ERR_PROTOCOL, "2^13" },
-    { "no pages", XC_SR_REC_PAGE_DATA, 8, 0, COLO_ERR_PROTOCOL, "of 0 pages" },
-    { "too many pages", XC_SR_REC_PAGE_DATA, 8, 0xffffffff, COLO_ERR_PROTOCOL, "4294967295 pages" },
-    { "one page too many", XC_SR_REC_PAGE_DATA, 8, 11, COLO_ERR_PROTOCOL, NULL },
-    { "one page too few", XC_SR_REC_PAGE_DATA, 8, 9, COLO_ERR_PROTOCOL, "should have" },
-    { "pfn", XC_SR_REC_PAGE_DATA, 16, SR_GFNS, COLO_ERR_PROTOCOL, "page 0x10" },
-    { "high pfn", XC_SR_REC_PAGE_DATA, 20, 0x80, COLO_ERR_PROTOCOL, "page 0x8000000000" },
-    { "reserved", XC_SR_REC_PAGE_DATA, 20, 0x00100000, COLO_ERR_PROTOCOL, "reserved" },
-    { "type 6", XC_SR_REC_PAGE_DATA, 20, 0x60000000, COLO_ERR_PROTOCOL, "invalid type" },
-    { "hole with data", XC_SR_REC_PAGE_DATA, 20, 0xf0000000, COLO_ERR_PROTOCOL, "should have" },
-    { "PAGE_DATA of 4", XC_SR_REC_PAGE_DATA, 4, 4, COLO_ERR_PROTOCOL, "of 4 bytes" },
-    { "VERIFY", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_VERIFY, COLO_ERR_REFUSED, "comparison" },
-    { "TOOLSTACK", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_TOOLSTACK, COLO_ERR_REFUSED, "too old" },
-    { "list", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_DIRTY_PFN_LIST, COLO_ERR_PROTOCOL, "secondary" },
-    { "unknown", XC_SR_REC_X86_TSC_INFO, 0, 0x77, COLO_ERR_PROTOCOL, "unknown record" },
-    { "PV record", XC_SR_REC_X86_TSC_INFO, 0, 2, COLO_ERR_PROTOCOL, "unknown record" },
-    { "no TSC", XC_SR_REC_X86_TSC_INFO, 0, 0x80000077, COLO_ERR_PROTOCOL, "missing" },
-    { "no context", XC_SR_REC_HVM_CONTEXT, 0, 0x80000077, COLO_ERR_PROTOCOL, "no vCPU state" },
-    { "long TSC", XC_SR_REC_X86_TSC_INFO, 4, 32, COLO_ERR_PROTOCOL, "of 32 bytes" },
-    { "long context", XC_SR_REC_HVM_CONTEXT, 4, 5 << 20, COLO_ERR_PROTOCOL, "at most" },
-    { "short params", XC_SR_REC_HVM_PARAMS, 4, 4, COLO_ERR_PROTOCOL, "of 4 bytes" },
-    { "params", XC_SR_REC_HVM_PARAMS, 8, 0x10000001, COLO_ERR_PROTOCOL, "params in" },
-    { "unknown param", XC_SR_REC_HVM_PARAMS, 16, 3, COLO_ERR_PROTOCOL, "unknown HVM param 3" },
-    { "END with body", XC_SR_REC_END, 4, 8, COLO_ERR_PROTOCOL, "with a body" },
-    { "static data twice", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_STATIC_DATA_END, COLO_ERR_PROTOCOL,
-      "out of place" },
-    { "late policy", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_X86_CPUID_POLICY, COLO_ERR_PROTOCOL,
-      "out of place" },
-    { "no static data", XC_SR_REC_STATIC_DATA_END, 0, 0x80000077, COLO_ERR_PROTOCOL,
-      "out of place" },
+    {"marker", 0, 0, 0, COLO_ERR_PROTOCOL, "not a libxc stream"},
+    {"id", 0, 8, 0, COLO_ERR_PROTOCOL, "not a libxc stream"},
+    {"version 1", 0, 12, 0x01000000, COLO_ERR_REFUSED, "version 1"},
+    {"version 4", 0, 12, 0x04000000, COLO_ERR_REFUSED, "version 4"},
+    {"big-endian", 0, 16, 0x0100, COLO_ERR_REFUSED, "big-endian"},
+    {"options", 0, 16, 0x8000, COLO_ERR_PROTOCOL, "options"},
+    {"PV", 0, 24, 1, COLO_ERR_REFUSED, "type 1"},
+    {"page shift", 0, 28, 13, COLO_ERR_PROTOCOL, "2^13"},
+    {"no pages", XC_SR_REC_PAGE_DATA, 8, 0, COLO_ERR_PROTOCOL, "of 0 pages"},
+    {"too many pages", XC_SR_REC_PAGE_DATA, 8, 0xffffffff, COLO_ERR_PROTOCOL, "4294967295 pages"},
+    {"one page too many", XC_SR_REC_PAGE_DATA, 8, 11, COLO_ERR_PROTOCOL, NULL},
+    {"one page too few", XC_SR_REC_PAGE_DATA, 8, 9, COLO_ERR_PROTOCOL, "should have"},
+    {"pfn", XC_SR_REC_PAGE_DATA, 16, SR_GFNS, COLO_ERR_PROTOCOL, "page 0x10"},
+    {"high pfn", XC_SR_REC_PAGE_DATA, 20, 0x80, COLO_ERR_PROTOCOL, "page 0x8000000000"},
+    {"reserved", XC_SR_REC_PAGE_DATA, 20, 0x00100000, COLO_ERR_PROTOCOL, "reserved"},
+    {"type 6", XC_SR_REC_PAGE_DATA, 20, 0x60000000, COLO_ERR_PROTOCOL, "invalid type"},
+    {"hole with data", XC_SR_REC_PAGE_DATA, 20, 0xf0000000, COLO_ERR_PROTOCOL, "should have"},
+    {"PAGE_DATA of 4", XC_SR_REC_PAGE_DATA, 4, 4, COLO_ERR_PROTOCOL, "of 4 bytes"},
+    {"VERIFY", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_VERIFY, COLO_ERR_REFUSED, "comparison"},
+    {"TOOLSTACK", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_TOOLSTACK, COLO_ERR_REFUSED, "too old"},
+    {"list", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_DIRTY_PFN_LIST, COLO_ERR_PROTOCOL, "secondary"},
+    {"unknown", XC_SR_REC_X86_TSC_INFO, 0, 0x77, COLO_ERR_PROTOCOL, "unknown record"},
+    {"PV record", XC_SR_REC_X86_TSC_INFO, 0, 2, COLO_ERR_PROTOCOL, "unknown record"},
+    {"no TSC", XC_SR_REC_X86_TSC_INFO, 0, 0x80000077, COLO_ERR_PROTOCOL, "missing"},
+    {"no context", XC_SR_REC_HVM_CONTEXT, 0, 0x80000077, COLO_ERR_PROTOCOL, "no vCPU state"},
+    {"long TSC", XC_SR_REC_X86_TSC_INFO, 4, 32, COLO_ERR_PROTOCOL, "of 32 bytes"},
+    {"long context", XC_SR_REC_HVM_CONTEXT, 4, 5 << 20, COLO_ERR_PROTOCOL, "at most"},
+    {"short params", XC_SR_REC_HVM_PARAMS, 4, 4, COLO_ERR_PROTOCOL, "of 4 bytes"},
+    {"params", XC_SR_REC_HVM_PARAMS, 8, 0x10000001, COLO_ERR_PROTOCOL, "params in"},
+    {"unknown param", XC_SR_REC_HVM_PARAMS, 16, 3, COLO_ERR_PROTOCOL, "unknown HVM param 3"},
+    {"END with body", XC_SR_REC_END, 4, 8, COLO_ERR_PROTOCOL, "with a body"},
+    {"static data twice", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_STATIC_DATA_END, COLO_ERR_PROTOCOL,
+     "out of place"},
+    {"late policy", XC_SR_REC_X86_TSC_INFO, 0, XC_SR_REC_X86_CPUID_POLICY, COLO_ERR_PROTOCOL,
+     "out of place"},
+    {"no static data", XC_SR_REC_STATIC_DATA_END, 0, 0x80000077, COLO_ERR_PROTOCOL, "out of place"},
 };
 
 static void what_the_format_forbids_is_refused(void **state)
@@ -335,7 +335,7 @@ static void what_the_format_forbids_is_refused(void **state)
 
 static void unknown_optional_records_are_passed_over(void **state)
 {
-    const struct xc_sr_rhdr odd = { .type = 0x80000042, .length = 5001 };
+    const struct xc_sr_rhdr odd = {.type = 0x80000042, .length = 5001};
     struct sr_pair t;
     struct sr_bytes b;
     unsigned char *rec;
@@ -360,9 +360,10 @@ static void unknown_optional_records_are_passed_over(void **state)
 
 static void an_endless_image_is_refused(void **state)
 {
-    struct { struct xc_sr_rhdr h; struct xc_sr_rec_pfn_run run; } rec = {
-        { XC_SR_REC_COLO_ZERO_PAGES, 16 }, { 0, SR_GFNS }
-    };
+    struct {
+        struct xc_sr_rhdr h;
+        struct xc_sr_rec_pfn_run run;
+    } rec = {{XC_SR_REC_COLO_ZERO_PAGES, 16}, {0, SR_GFNS}};
     struct sr_pair t;
     struct sr_bytes b;
 
@@ -378,11 +379,12 @@ static void an_endless_image_is_refused(void **state)
 
 static void zero_runs_are_bounded(void **state)
 {
-    struct { struct xc_sr_rhdr h; struct xc_sr_rec_pfn_run run; } rec = {
-        { XC_SR_REC_COLO_ZERO_PAGES, 16 }, { 0, 0 }
-    };
+    struct {
+        struct xc_sr_rhdr h;
+        struct xc_sr_rec_pfn_run run;
+    } rec = {{XC_SR_REC_COLO_ZERO_PAGES, 16}, {0, 0}};
     const struct xc_sr_rec_pfn_run bad[] = {
-        { 0, 0 }, { SR_GFNS, 1 }, { 0, SR_GFNS + 1 }, { 1, UINT64_MAX }, { UINT64_MAX, 1 },
+        {0, 0}, {SR_GFNS, 1}, {0, SR_GFNS + 1}, {1, UINT64_MAX}, {UINT64_MAX, 1},
     };
     struct sr_pair t;
     struct sr_bytes whole, b;
@@ -405,9 +407,10 @@ static void zero_runs_are_bounded(void **state)
 
 static void a_policy_that_this_host_cannot_be_is_refused(void **state)
 {
-    struct { struct xc_sr_rhdr h; uint32_t leaf[6]; } rec = {
-        { XC_SR_REC_X86_CPUID_POLICY, 24 }, { 0 }
-    };
+    struct {
+        struct xc_sr_rhdr h;
+        uint32_t leaf[6];
+    } rec = {{XC_SR_REC_X86_CPUID_POLICY, 24}, {0}};
     struct sr_pair t;
     struct sr_bytes b;
 
@@ -440,10 +443,11 @@ static int merge(struct sr_pair *t, const struct sr_bytes *b)
 
 static void the_list_is_bounded(void **state)
 {
-    struct { struct xc_sr_rhdr h; uint64_t pfn[3]; } rec = {
-        { XC_SR_REC_DIRTY_PFN_LIST, 24 }, { 3, 1, 12 }
-    };
-    struct sr_bytes b = { .p = (unsigned char *)&rec, .n = sizeof(rec) };
+    struct {
+        struct xc_sr_rhdr h;
+        uint64_t pfn[3];
+    } rec = {{XC_SR_REC_DIRTY_PFN_LIST, 24}, {3, 1, 12}};
+    struct sr_bytes b = {.p = (unsigned char *)&rec, .n = sizeof(rec)};
     struct sr_pair t;
 
     (void)state;
@@ -476,8 +480,8 @@ static void the_list_is_bounded(void **state)
 
 static void a_failing_host_is_told_and_leaks_nothing(void **state)
 {
-    const char *const ops[] = { "info", "present", "map", "get_policy", "get_tsc",
-                                "get_hvm_context", "get_hvm_param", "logdirty_enable" };
+    const char *const ops[] = {"info",    "present",         "map",           "get_policy",
+                               "get_tsc", "get_hvm_context", "get_hvm_param", "logdirty_enable"};
     struct sr_sink sink;
     struct sr_bytes b;
     struct sr_pair t;
