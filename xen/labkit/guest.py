@@ -14,7 +14,7 @@ from .wait import Deadline, wait_for
 
 HOME = "/var/lib/colo-guest"            # in dom0; the same on every host
 CMDLINE = "console=ttyS0 quiet mitigations=off nopv xen_nopv no_timer_check panic=-1"
-BOOT_DEADLINE = 240
+BOOT_DEADLINE = 600
 
 
 @dataclass
@@ -33,7 +33,7 @@ class GuestConfig:
     vga: str = "none"                   # or "stdvga", with VNC
     nics: int = 1                       # 0: no network
     bridge: str = "xenbr0"
-    tick_ms: int = 100
+    tick_ms: int = 500                  # a line costs dozens of exits to QEMU
     cmdline: str = ""                   # added to the kernel's
     extra: dict = field(default_factory=dict)
 
@@ -46,7 +46,9 @@ class GuestConfig:
     def path(self):
         return f"{HOME}/{self.name}.cfg"
 
-    def text(self):
+    def text(self, tsc_khz=None):
+        # the guest cannot calibrate its TSC here; told, it need not read the HPET for the time
+        tsc = f" tsc_early_khz={tsc_khz} tsc=reliable" if tsc_khz else ""
         keys = {
             "name": self.name,
             "type": "hvm",
@@ -54,7 +56,7 @@ class GuestConfig:
             "vcpus": self.vcpus,
             "kernel": f"{HOME}/vmlinuz",
             "ramdisk": f"{HOME}/initramfs.gz",
-            "extra": f"{CMDLINE} guest.ip={self.ip}/24 guest.ip6={self.ip6}/64 "
+            "extra": f"{CMDLINE}{tsc} guest.ip={self.ip}/24 guest.ip6={self.ip6}/64 "
                      f"guest.tick={self.tick_ms} {self.cmdline}".rstrip(),
             "tsc_mode": "native",
             "xen_platform_pci": 0,
@@ -76,9 +78,9 @@ class GuestConfig:
         keys.update(self.extra)
         return "".join(f"{key} = {value!r}\n" for key, value in keys.items())
 
-    def snapshot_key(self):
+    def snapshot_key(self, tsc_khz=None):
         """Two configs with one key can be restored from one saved guest: the name is free."""
-        text = re.sub(rf"\b{re.escape(self.name)}\b", "NAME", self.text())
+        text = re.sub(rf"\b{re.escape(self.name)}\b", "NAME", self.text(tsc_khz))
         return cache.digest(text, guestimage.key(), (paths.DISK.with_name("dom0.img.key")).read_text())
 
 
@@ -128,7 +130,7 @@ class Guests:
                   f"{{ cp /lab/guest/vmlinuz /lab/guest/initramfs.gz . && echo {key} >key; }}; "
                   f"cat >{shlex.quote(config.path)}")
         names = hosts or [h.name for h in self.hosts.values() if h.running()]
-        self._each(lambda name: self[name].run(script, input=config.text()), names)
+        self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz())), names)
         return config.path
 
     def create(self, host, config=None, paused=False, wait=True, deadline=BOOT_DEADLINE):
@@ -147,7 +149,7 @@ class Guests:
         """A guest that has just booted, from a saved one (made on first use)."""
         config = config or GuestConfig()
         deadline = Deadline(deadline)
-        key = config.snapshot_key()
+        key = config.snapshot_key(self.tsc_khz())
         state = paths.SNAPSHOTS / key / "state"
         if not state.exists():
             with cache.locked(f"snapshot-{key}"):
@@ -170,7 +172,7 @@ class Guests:
             self[host].run(f"xl save {shlex.quote(guest.name)} /tmp/{name} && "
                            f"cp /tmp/{name} /share/{name}", timeout=deadline.left())
             state.parent.mkdir(parents=True, exist_ok=True)
-            (state.parent / "config").write_text(config.text())
+            (state.parent / "config").write_text(config.text(self.tsc_khz()))
             (self.folder / "share" / name).replace(state)
         finally:
             self[host].run(f"rm -f /tmp/{name} /share/{name}", check=False)

@@ -240,6 +240,14 @@ class Lab(Guests):
         else:
             self.network.cut(bridge, name)
 
+    def tsc_khz(self):
+        """The machines' TSC frequency as Xen measured it, to the nearest MHz."""
+        for host in self.hosts.values():
+            found = re.search(r"Detected (\d+\.\d+) MHz processor", host.console_text())
+            if found:
+                return round(float(found[1])) * 1000
+        return None
+
     def status(self):
         """A line a host, for people."""
         if not self.is_up():

@@ -7,7 +7,7 @@ from . import paths
 from .process import Daemon
 
 XEN_ARGS = ("console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all noreboot cpuidle=0 "
-            "bootscrub=0 dom0_mem={dom0}M,max:{dom0}M dom0_max_vcpus={cpus}")
+            "bootscrub=0 spec-ctrl=no,eager-fpu dom0_mem={dom0}M,max:{dom0}M dom0_max_vcpus={cpus}")
 DOM0_ARGS = "console=hvc0 earlyprintk=xen quiet net.ifnames=0 mitigations=off"
 
 
