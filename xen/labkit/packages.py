@@ -24,7 +24,7 @@ HOST_FILES = {"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev"}
 DOM0_PACKAGES = """
     xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-utils
     qemu-system-xen linux-image-amd64
-    bash coreutils grep sed gawk findutils tar gzip busybox-static util-linux procps kmod e2fsprogs
+    bash libc-bin coreutils grep sed gawk findutils tar gzip busybox-static util-linux procps kmod e2fsprogs
     iproute2 bridge-utils nftables ethtool iputils-ping iputils-arping tcpdump
     socat openssh-server openssh-client netbase
     libyajl2 libuuid1 libnl-3-200 libnl-route-3-200 libgnutls30 nbdkit
