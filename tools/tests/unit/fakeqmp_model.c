@@ -137,11 +137,11 @@ static bool job_event(struct fakeqmp *f, const struct fakeqmp_model *m, const ch
 {
     char text[200];
 
-    if (m->no_event)
-        return true;
     if (m->other_jobs && !fakeqmp_event(f, "JOB_STATUS_CHANGE",
                                         "{\"status\": \"concluded\", \"id\": \"mirror0\"}"))
         return false;
+    if (m->no_event)
+        return true;
     snprintf(text, sizeof(text), "{\"status\": \"%s\", \"id\": \"%s\"}", status, job);
     return fakeqmp_event(f, "JOB_STATUS_CHANGE", text);
 }

@@ -226,7 +226,7 @@ static void test_job_error_is_told(void **state)
 
 static void test_job_that_does_not_end_meets_the_deadline(void **state)
 {
-    struct fixture x = {.m.no_event = true};
+    struct fixture x = {.m.no_event = true, .m.other_jobs = true};
     unsigned char *s = make_state(100, 1);
 
     (void)state;

@@ -61,7 +61,7 @@ static void test_reads_every_kind(void **state)
 
 static void test_accessors_take_null_and_wrong_kinds(void **state)
 {
-    struct colo_json *j = parse("{\"s\": \"x\", \"i\": 1}");
+    struct colo_json *j = parse("{\"s\": \"x\", \"i\": 1, \"a\": [2]}");
     const struct colo_json *s = colo_json_get(j, "s");
     int64_t i;
     bool b;
@@ -70,6 +70,7 @@ static void test_accessors_take_null_and_wrong_kinds(void **state)
     assert_null(colo_json_get(NULL, "k"));
     assert_null(colo_json_get(s, "k"));
     assert_null(colo_json_get(j, "k"));
+    assert_null(colo_json_get(colo_json_get(j, "a"), "k"));
     assert_null(colo_json_at(NULL, 0));
     assert_null(colo_json_at(j, 0));
     assert_int_equal(colo_json_len(j), 0);
