@@ -143,6 +143,9 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
     *outcome = COLO_OUT_GUEST_HERE;
     libxl_domain_config_init(&b.cfg);
     s->role = COLO_PRIMARY;
+    colo_status_begin(p->shared)->role = COLO_PRIMARY;
+    colo_status_end(p->shared);
+    colo_state_set(p->shared, COLO_STATE_INIT);
     s->config = p->config;
     s->shared = p->shared;
     s->monitor = p->monitor;

@@ -250,6 +250,8 @@ int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outco
     *outcome = COLO_OUT_NOTHING;
     libxl_domain_config_init(&b.cfg);
     s->role = COLO_SECONDARY;
+    colo_status_begin(p->shared)->role = COLO_SECONDARY;
+    colo_status_end(p->shared);
     s->config = p->config;
     s->shared = p->shared;
     s->monitor = p->monitor;

@@ -42,8 +42,7 @@ void colo_session_count_bytes(struct colo_session *s)
 {
     struct colo_status *st = colo_status_begin(s->shared);
 
-    st->bytes_in = s->ch.bytes_in;
-    st->bytes_out = s->ch.bytes_out;
+    xc_sr_channel_bytes(&s->ch, &st->bytes_in, &st->bytes_out);
     colo_status_end(s->shared);
 }
 
