@@ -53,14 +53,12 @@ static void begin_waiting(struct xc_sr_channel *ch)
     colo_time now = colo_now();
 
     ch->heard += now - ch->active;
-    if (!can_listen(ch) || ch->heard > now)
-        ch->heard = now;
     ch->active = now;
 }
 
 static bool is_silent(const struct xc_sr_channel *ch, colo_time now)
 {
-    return ch->silence > 0 && can_listen(ch) && now - ch->heard >= ch->silence;
+    return ch->silence > 0 && now - ch->heard >= ch->silence;
 }
 
 static int fail_silent(const struct xc_sr_channel *ch, struct colo_err *err)
@@ -229,6 +227,8 @@ int xc_sr_channel_pump(struct xc_sr_channel *ch, size_t *avail, struct colo_err 
     } while (buffered(ch) > before);
     ch->active = colo_now();
     *avail = buffered(ch);
+    if (*avail == XC_SR_CHANNEL_BUF)
+        ch->heard = ch->active; /* it may well say more than we can take */
     if (*avail)
         return 0;
     if (ch->rfd < 0 || ch->eof)
@@ -254,15 +254,11 @@ colo_time xc_sr_channel_silent_at(const struct xc_sr_channel *ch)
 
 /* ---- writing ---- */
 
-/* The peer takes nothing any more.  What it said before it went may tell why: keep that. */
-static int fail_write(struct xc_sr_channel *ch, int e, struct colo_err *err)
+/* What the peer said before it went can still be read. */
+static int fail_write(int e, struct colo_err *err)
 {
-    size_t got;
-
     if (e != EPIPE && e != ECONNRESET)
         return colo_fail_errno(err, e, "writing to the peer");
-    if (xc_sr_channel_is_reader(ch) && can_listen(ch))
-        take_in(ch, NULL, 0, &got, NULL);
     return colo_fail(err, COLO_ERR_PEER_EOF, NULL, "the peer closed the stream");
 }
 
@@ -291,7 +287,7 @@ static int put_out(struct xc_sr_channel *ch, struct iovec **iov, int *cnt, size_
         r = xc_sr_writev_nosignal(ch->wfd, ch->wsock, *iov, batch);
     } while (r < 0 && errno == EINTR);
     if (r < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
-        return fail_write(ch, errno, err);
+        return fail_write(errno, err);
     if (r > 0) {
         __atomic_fetch_add(&ch->bytes_out, (uint64_t)r, __ATOMIC_RELAXED);
         *written += (size_t)r;

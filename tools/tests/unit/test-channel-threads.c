@@ -6,12 +6,15 @@
 #include "testlib.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "xc_sr_channel_io.h"
 #include "xc_sr_record.h"
 
 static struct colo_err err;
@@ -143,6 +146,57 @@ static void test_a_stuck_heartbeat_keeps_nobody(void **state)
     close(fds[1]);
 }
 
+struct one_beat {
+    struct xc_sr_channel *ch;
+    struct colo_err err;
+    int rc;
+};
+
+static void *beat_once(void *priv)
+{
+    struct one_beat *b = priv;
+
+    b->rc = xc_sr_write_simple(b->ch, XC_SR_REC_COLO_HEARTBEAT,
+                               &(struct xc_sr_rec_tag){.checkpoint = 1},
+                               sizeof(struct xc_sr_rec_tag), tl_soon(), &b->err);
+    return NULL;
+}
+
+/* There was room, but while the heartbeat waited for the lock the room went: it lets go again. */
+static void test_a_heartbeat_without_room_lets_go_of_the_lock(void **state)
+{
+    static unsigned char fill[1 << 16];
+    struct xc_sr_channel ch;
+    struct one_beat b = {.ch = &ch};
+    int fds[2], cancel = eventfd(0, EFD_CLOEXEC);
+    pthread_t t;
+
+    (void)state;
+    tl_socketpair(fds, 1);
+    tl_ok(xc_sr_channel_init(&ch, fds[0], fds[0], cancel, &err), &err);
+    pthread_mutex_lock(&ch.wlock);
+    pthread_create(&t, NULL, beat_once, &b);
+    while (__atomic_load_n(&ch.wlock.__data.__lock, __ATOMIC_RELAXED) !=
+           2) /* glibc: somebody waits */
+        sched_yield();
+    while (send(fds[0], fill, sizeof(fill), MSG_DONTWAIT) > 0)
+        ;
+    pthread_mutex_unlock(&ch.wlock);
+    for (int i = 0; i < 2000; i++) {
+        tl_eq(xc_sr_lock_until(&ch.wlock, colo_now() + 10000 * COLO_MS), 0);
+        pthread_mutex_unlock(&ch.wlock);
+        sched_yield();
+    }
+    eventfd_write(cancel, 1);
+    pthread_join(t, NULL);
+    tl_fails(b.rc, &b.err, COLO_ERR_CANCELLED);
+    assert_false(ch.wspoilt);
+    xc_sr_channel_fini(&ch);
+    close(fds[0]);
+    close(fds[1]);
+    close(cancel);
+}
+
 /* A writer that holds the lock for long: the reading thread's own write goes on listening. */
 static void test_waiting_for_the_lock_listens(void **state)
 {
@@ -170,6 +224,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_records_stay_whole_among_heartbeats),
         cmocka_unit_test(test_a_stuck_heartbeat_keeps_nobody),
+        cmocka_unit_test(test_a_heartbeat_without_room_lets_go_of_the_lock),
         cmocka_unit_test(test_waiting_for_the_lock_listens),
     };
 
