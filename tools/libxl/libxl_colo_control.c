@@ -162,8 +162,8 @@ fail:
     return rc;
 }
 
-int colo_control_request_text(uint32_t domid, const char *command, colo_time deadline,
-                              char **line, struct colo_err *err)
+int colo_control_request_text(uint32_t domid, const char *command, colo_time deadline, char **line,
+                              struct colo_err *err)
 {
     struct colo_json_gen *g;
     char *json = NULL, *request = NULL;

@@ -20,8 +20,8 @@ static unsigned int depth;
 
 struct colo_shared *colo_shared_new(struct colo_err *err)
 {
-    struct colo_shared *sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE,
-                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct colo_shared *sh =
+        mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     if (sh == MAP_FAILED) {
         colo_fail_errno(err, errno, "cannot map the memory shared with the monitor");

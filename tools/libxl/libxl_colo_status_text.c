@@ -78,8 +78,9 @@ static void put_checkpoints(FILE *f, const struct colo_json *st)
     }
     fprintf(f, "%s\n", *between == ',' ? ")" : "");
     row(f, "interval");
-    fprintf(f, "at most %" PRId64 " ms, at least %" PRId64 " ms; heartbeat %" PRId64
-               " ms, lost after %" PRId64 " missed\n",
+    fprintf(f,
+            "at most %" PRId64 " ms, at least %" PRId64 " ms; heartbeat %" PRId64
+            " ms, lost after %" PRId64 " missed\n",
             colo_json_get_int(st, "interval_max_ms", 0),
             colo_json_get_int(st, "interval_min_ms", 0), colo_json_get_int(st, "heartbeat_ms", 0),
             colo_json_get_int(st, "heartbeat_misses", 0));
@@ -99,7 +100,7 @@ static void put_steps(FILE *f, const char *name, const struct colo_json *steps,
         fprintf(f, "%s%s %.1f", i ? ", " : "", list[i].label, ms(steps, list[i].key));
     fprintf(f, " ms\n");
 }
-#define PUT_STEPS(f, name, steps, list)                                                            \
+#define PUT_STEPS(f, name, steps, list) \
     put_steps(f, name, steps, list, sizeof(list) / sizeof((list)[0]))
 
 static void put_pause(FILE *f, const struct colo_json *st)
@@ -112,9 +113,9 @@ static void put_pause(FILE *f, const struct colo_json *st)
         {"resume_ns", "resume"},
     };
     static const struct step peer[] = {
-        {"svm_suspend_ns", "suspend"},         {"svm_dirty_log_ns", "dirty log"},
-        {"svm_stage_ns", "stage"},             {"svm_device_load_ns", "device load"},
-        {"svm_memory_ns", "memory"},           {"svm_context_ns", "context"},
+        {"svm_suspend_ns", "suspend"}, {"svm_dirty_log_ns", "dirty log"},
+        {"svm_stage_ns", "stage"},     {"svm_device_load_ns", "device load"},
+        {"svm_memory_ns", "memory"},   {"svm_context_ns", "context"},
     };
     const struct colo_json *pause = colo_json_get(st, "pause");
     const struct colo_json *steps = colo_json_get(pause, "steps");
@@ -122,9 +123,8 @@ static void put_pause(FILE *f, const struct colo_json *st)
     if (!colo_json_get_int(pause, "samples", 0))
         goto secondary;
     row(f, "pause");
-    fprintf(f, "last %.1f ms, median %.1f ms, p99 %.1f ms (of %" PRId64 ")\n",
-            ms(pause, "last_ns"), ms(pause, "median_ns"), ms(pause, "p99_ns"),
-            colo_json_get_int(pause, "samples", 0));
+    fprintf(f, "last %.1f ms, median %.1f ms, p99 %.1f ms (of %" PRId64 ")\n", ms(pause, "last_ns"),
+            ms(pause, "median_ns"), ms(pause, "p99_ns"), colo_json_get_int(pause, "samples", 0));
     PUT_STEPS(f, "  last", steps, mine);
 secondary:
     if (colo_json_get_int(steps, "svm_suspend_ns", 0) ||

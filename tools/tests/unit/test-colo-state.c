@@ -21,8 +21,8 @@ static void walk(enum colo_role role, const enum colo_state *path, size_t n)
                      colo_state_name(path[i]));
     }
 }
-#define WALK(role, ...)                                                                            \
-    walk(role, (const enum colo_state[]){__VA_ARGS__},                                             \
+#define WALK(role, ...)                                \
+    walk(role, (const enum colo_state[]){__VA_ARGS__}, \
          sizeof((const enum colo_state[]){__VA_ARGS__}) / sizeof(enum colo_state))
 
 static void test_names_are_what_the_user_sees(void **state)
@@ -48,9 +48,9 @@ static void test_values_out_of_range_are_harmless(void **state)
 {
     (void)state;
     assert_string_equal(colo_state_name((enum colo_state)COLO_NR_STATES), "?");
-    assert_string_equal(colo_state_name((enum colo_state)-1), "?");
+    assert_string_equal(colo_state_name((enum colo_state) - 1), "?");
     assert_string_equal(colo_role_name((enum colo_role)7), "?");
-    assert_string_equal(colo_trigger_name((enum colo_trigger)-1), "?");
+    assert_string_equal(colo_trigger_name((enum colo_trigger) - 1), "?");
     assert_false(colo_state_legal((enum colo_role)2, S(INIT), S(ENDED)));
     assert_false(colo_state_legal(COLO_PRIMARY, (enum colo_state)99, S(ENDED)));
     assert_false(colo_state_legal(COLO_PRIMARY, S(INIT), (enum colo_state)COLO_NR_STATES));
@@ -59,10 +59,10 @@ static void test_values_out_of_range_are_harmless(void **state)
 static void test_life_of_a_primary(void **state)
 {
     (void)state;
-    WALK(COLO_PRIMARY, S(INIT), S(PRECOPY), S(DISK_SYNC), S(CHECKPOINT_SUSPEND),
-         S(CHECKPOINT_SEND), S(CHECKPOINT_APPLY), S(CHECKPOINT_RESUME), S(LOCKSTEP),
-         S(CHECKPOINT_SUSPEND), S(CHECKPOINT_SEND), S(CHECKPOINT_APPLY), S(CHECKPOINT_RESUME),
-         S(LOCKSTEP), S(UNPROTECTED), S(GUEST_DOWN), S(ENDED));
+    WALK(COLO_PRIMARY, S(INIT), S(PRECOPY), S(DISK_SYNC), S(CHECKPOINT_SUSPEND), S(CHECKPOINT_SEND),
+         S(CHECKPOINT_APPLY), S(CHECKPOINT_RESUME), S(LOCKSTEP), S(CHECKPOINT_SUSPEND),
+         S(CHECKPOINT_SEND), S(CHECKPOINT_APPLY), S(CHECKPOINT_RESUME), S(LOCKSTEP), S(UNPROTECTED),
+         S(GUEST_DOWN), S(ENDED));
     WALK(COLO_PRIMARY, S(PRECOPY), S(CHECKPOINT_SUSPEND)); /* no disks */
 }
 

@@ -221,17 +221,16 @@ static void test_a_silent_monitor_is_a_timeout(void **state)
     struct colo_json *reply;
     struct colo_err err = {0};
 
-    assert_int_equal(colo_control_request(t->domid, "status", colo_now() + 50 * COLO_MS, &reply,
-                                          &err),
-                     -1);
+    assert_int_equal(
+        colo_control_request(t->domid, "status", colo_now() + 50 * COLO_MS, &reply, &err), -1);
     assert_int_equal(err.cls, COLO_ERR_TIMEOUT);
     assert_string_equal(err.reason, "monitor-silent");
 }
 
 static void test_bad_requests_are_refused(void **state)
 {
-    static const char *const bad[] = {"hello\n", "\n", "[]\n", "{\"command\":7}\n", "{}\n",
-                                      "{\"command\":\"status\"} x\n"};
+    static const char *const bad[] = {"hello\n",           "\n",   "[]\n",
+                                      "{\"command\":7}\n", "{}\n", "{\"command\":\"status\"} x\n"};
     struct server *t = *state;
     char long_line[2000];
     size_t i;

@@ -30,19 +30,29 @@ static struct colo_status primary(void)
         .started_wall = 1700000000,
         .protected_since_wall = 1700000030,
         .checkpoints = 412,
-        .triggers = {[COLO_TRIGGER_FIRST] = 1, [COLO_TRIGGER_PERIOD] = 409,
-                     [COLO_TRIGGER_REQUEST] = 2},
+        .triggers =
+            {[COLO_TRIGGER_FIRST] = 1, [COLO_TRIGGER_PERIOD] = 409, [COLO_TRIGGER_REQUEST] = 2},
         .interval_max_ms = 5000,
         .interval_min_ms = 100,
         .heartbeat_ms = 100,
         .heartbeat_misses = 5,
         .pause_ns = {21 * MS, 40 * MS, 20 * MS},
         .pauses = 3,
-        .last_steps = {.suspend = 2 * MS, .peer_suspend = 1 * MS, .dirty_log = 500000,
-                       .pages_map = 700000, .pages_write = 1300000, .context = 250000,
-                       .device_save = 3 * MS, .peer_apply = 9 * MS, .resume = 2250000,
-                       .total = 20 * MS, .svm_suspend = 2500000, .svm_stage = 1 * MS,
-                       .svm_device_load = 5 * MS, .svm_memory = 2 * MS, .svm_context = 750000,
+        .last_steps = {.suspend = 2 * MS,
+                       .peer_suspend = 1 * MS,
+                       .dirty_log = 500000,
+                       .pages_map = 700000,
+                       .pages_write = 1300000,
+                       .context = 250000,
+                       .device_save = 3 * MS,
+                       .peer_apply = 9 * MS,
+                       .resume = 2250000,
+                       .total = 20 * MS,
+                       .svm_suspend = 2500000,
+                       .svm_stage = 1 * MS,
+                       .svm_device_load = 5 * MS,
+                       .svm_memory = 2 * MS,
+                       .svm_context = 750000,
                        .svm_dirty_log = 400000},
         .p_dirty = 275,
         .s_dirty = 281,
@@ -115,79 +125,78 @@ static void same(char *got, const char *want)
     free(got);
 }
 
-static const char primary_json[] =
-    "{\n"
-    "    \"guest\": \"web\",\n"
-    "    \"domid\": 3,\n"
-    "    \"uuid\": \"6f1c2a9e-0d1b-4c7e-9a53-1f7d3b0c8e11\",\n"
-    "    \"role\": \"primary\",\n"
-    "    \"state\": \"LOCKSTEP\",\n"
-    "    \"protected\": true,\n"
-    "    \"peer\": \"beta\",\n"
-    "    \"session\": \"0b9d7f52-52a3-4d0e-8f0a-6a2f6f1d9c01\",\n"
-    "    \"generation\": 1,\n"
-    "    \"started\": 1700000000,\n"
-    "    \"protected_since\": 1700000030,\n"
-    "    \"checkpoints\": 412,\n"
-    "    \"triggers\": {\n"
-    "        \"first\": 1,\n"
-    "        \"period\": 409,\n"
-    "        \"request\": 2,\n"
-    "        \"divergence\": 0\n"
-    "    },\n"
-    "    \"interval_max_ms\": 5000,\n"
-    "    \"interval_min_ms\": 100,\n"
-    "    \"heartbeat_ms\": 100,\n"
-    "    \"heartbeat_misses\": 5,\n"
-    "    \"pause\": {\n"
-    "        \"samples\": 3,\n"
-    "        \"last_ns\": 20000000,\n"
-    "        \"median_ns\": 21000000,\n"
-    "        \"p99_ns\": 40000000,\n"
-    "        \"steps\": {\n"
-    "            \"suspend_ns\": 2000000,\n"
-    "            \"peer_suspend_ns\": 1000000,\n"
-    "            \"dirty_log_ns\": 500000,\n"
-    "            \"pages_map_ns\": 700000,\n"
-    "            \"pages_write_ns\": 1300000,\n"
-    "            \"context_ns\": 250000,\n"
-    "            \"device_save_ns\": 3000000,\n"
-    "            \"peer_apply_ns\": 9000000,\n"
-    "            \"resume_ns\": 2250000,\n"
-    "            \"total_ns\": 20000000,\n"
-    "            \"svm_suspend_ns\": 2500000,\n"
-    "            \"svm_dirty_log_ns\": 400000,\n"
-    "            \"svm_stage_ns\": 1000000,\n"
-    "            \"svm_device_load_ns\": 5000000,\n"
-    "            \"svm_memory_ns\": 2000000,\n"
-    "            \"svm_context_ns\": 750000\n"
-    "        }\n"
-    "    },\n"
-    "    \"pages\": {\n"
-    "        \"memory\": 32768,\n"
-    "        \"p_dirty\": 275,\n"
-    "        \"s_dirty\": 281,\n"
-    "        \"union_dirty\": 334,\n"
-    "        \"sent\": 334,\n"
-    "        \"total_sent\": 170000\n"
-    "    },\n"
-    "    \"bytes_out\": 734003200,\n"
-    "    \"bytes_in\": 1536,\n"
-    "    \"staging_peak_bytes\": 0,\n"
-    "    \"first_sync\": {\n"
-    "        \"round\": 3,\n"
-    "        \"pages_done\": 32768,\n"
-    "        \"pages_total\": 32768,\n"
-    "        \"duration_ns\": 2900000000\n"
-    "    },\n"
-    "    \"takeover_ns\": 0,\n"
-    "    \"verified\": 0,\n"
-    "    \"network\": \"pass\",\n"
-    "    \"disks\": \"none\",\n"
-    "    \"policy\": \"\",\n"
-    "    \"last_reason\": \"\",\n"
-    "    \"last_error\": \"\"\n"
-    "}\n";
+static const char primary_json[] = "{\n"
+                                   "    \"guest\": \"web\",\n"
+                                   "    \"domid\": 3,\n"
+                                   "    \"uuid\": \"6f1c2a9e-0d1b-4c7e-9a53-1f7d3b0c8e11\",\n"
+                                   "    \"role\": \"primary\",\n"
+                                   "    \"state\": \"LOCKSTEP\",\n"
+                                   "    \"protected\": true,\n"
+                                   "    \"peer\": \"beta\",\n"
+                                   "    \"session\": \"0b9d7f52-52a3-4d0e-8f0a-6a2f6f1d9c01\",\n"
+                                   "    \"generation\": 1,\n"
+                                   "    \"started\": 1700000000,\n"
+                                   "    \"protected_since\": 1700000030,\n"
+                                   "    \"checkpoints\": 412,\n"
+                                   "    \"triggers\": {\n"
+                                   "        \"first\": 1,\n"
+                                   "        \"period\": 409,\n"
+                                   "        \"request\": 2,\n"
+                                   "        \"divergence\": 0\n"
+                                   "    },\n"
+                                   "    \"interval_max_ms\": 5000,\n"
+                                   "    \"interval_min_ms\": 100,\n"
+                                   "    \"heartbeat_ms\": 100,\n"
+                                   "    \"heartbeat_misses\": 5,\n"
+                                   "    \"pause\": {\n"
+                                   "        \"samples\": 3,\n"
+                                   "        \"last_ns\": 20000000,\n"
+                                   "        \"median_ns\": 21000000,\n"
+                                   "        \"p99_ns\": 40000000,\n"
+                                   "        \"steps\": {\n"
+                                   "            \"suspend_ns\": 2000000,\n"
+                                   "            \"peer_suspend_ns\": 1000000,\n"
+                                   "            \"dirty_log_ns\": 500000,\n"
+                                   "            \"pages_map_ns\": 700000,\n"
+                                   "            \"pages_write_ns\": 1300000,\n"
+                                   "            \"context_ns\": 250000,\n"
+                                   "            \"device_save_ns\": 3000000,\n"
+                                   "            \"peer_apply_ns\": 9000000,\n"
+                                   "            \"resume_ns\": 2250000,\n"
+                                   "            \"total_ns\": 20000000,\n"
+                                   "            \"svm_suspend_ns\": 2500000,\n"
+                                   "            \"svm_dirty_log_ns\": 400000,\n"
+                                   "            \"svm_stage_ns\": 1000000,\n"
+                                   "            \"svm_device_load_ns\": 5000000,\n"
+                                   "            \"svm_memory_ns\": 2000000,\n"
+                                   "            \"svm_context_ns\": 750000\n"
+                                   "        }\n"
+                                   "    },\n"
+                                   "    \"pages\": {\n"
+                                   "        \"memory\": 32768,\n"
+                                   "        \"p_dirty\": 275,\n"
+                                   "        \"s_dirty\": 281,\n"
+                                   "        \"union_dirty\": 334,\n"
+                                   "        \"sent\": 334,\n"
+                                   "        \"total_sent\": 170000\n"
+                                   "    },\n"
+                                   "    \"bytes_out\": 734003200,\n"
+                                   "    \"bytes_in\": 1536,\n"
+                                   "    \"staging_peak_bytes\": 0,\n"
+                                   "    \"first_sync\": {\n"
+                                   "        \"round\": 3,\n"
+                                   "        \"pages_done\": 32768,\n"
+                                   "        \"pages_total\": 32768,\n"
+                                   "        \"duration_ns\": 2900000000\n"
+                                   "    },\n"
+                                   "    \"takeover_ns\": 0,\n"
+                                   "    \"verified\": 0,\n"
+                                   "    \"network\": \"pass\",\n"
+                                   "    \"disks\": \"none\",\n"
+                                   "    \"policy\": \"\",\n"
+                                   "    \"last_reason\": \"\",\n"
+                                   "    \"last_error\": \"\"\n"
+                                   "}\n";
 
 static const char primary_text[] =
     "guest         web (domain 3, 6f1c2a9e-0d1b-4c7e-9a53-1f7d3b0c8e11)\n"
@@ -279,9 +288,14 @@ static void test_text_after_a_takeover(void **state)
 
 static void test_text_during_the_first_sync(void **state)
 {
-    struct colo_status st = {.guest = "web", .domid = 3, .state = COLO_STATE_PRECOPY,
-                             .peer = "beta", .sync_round = 0, .sync_done = 8192,
-                             .sync_total = 32768, .mem_pages = 32768};
+    struct colo_status st = {.guest = "web",
+                             .domid = 3,
+                             .state = COLO_STATE_PRECOPY,
+                             .peer = "beta",
+                             .sync_round = 0,
+                             .sync_done = 8192,
+                             .sync_total = 32768,
+                             .mem_pages = 32768};
     struct colo_json *j = parsed(&st);
 
     (void)state;
@@ -338,8 +352,8 @@ static void test_no_text_can_break_the_output(void **state)
     memset(st.last_error, 0xc3, sizeof(st.last_error));
     j = parsed(&st);
     assert_int_equal(strlen(colo_json_get_str(j, "guest")), sizeof(st.guest));
-    assert_string_equal(colo_json_get_str(j, "peer"),
-                        "a?b?[2J?\"\\\xc3\xa4?" "?(???\xf0\x9f\x98\x80");
+    assert_string_equal(colo_json_get_str(j, "peer"), "a?b?[2J?\"\\\xc3\xa4?"
+                                                      "?(???\xf0\x9f\x98\x80");
     assert_string_equal(colo_json_get_str(j, "role"), "?");
     assert_string_equal(colo_json_get_str(j, "state"), "?");
     assert_null(strchr(colo_json_get_str(j, "last_error"), 0xc3));
