@@ -90,6 +90,7 @@ static int wait_ready(struct xc_sr_channel *ch, bool in, bool out, colo_time dea
         {.fd = out ? ch->wfd : -1, .events = POLLOUT},
     };
 
+    *can_read = *can_write = false;
     if (in)
         begin_waiting(ch);
     for (;;) {

@@ -28,10 +28,10 @@
 struct xc_sr_domain_info {
     bool hvm;
     unsigned int vcpus;
-    uint64_t nr_gpfns;  /* highest gfn + 1, re-read at each call */
-    uint64_t tot_pages; /* pages that the domain owns now */
-    uint64_t max_pages; /* its limit */
-    bool shutdown;      /* all vCPUs are down, ... */
+    uint64_t nr_gpfns;   /* highest gfn + 1, re-read at each call */
+    uint64_t tot_pages;  /* pages that the domain owns now */
+    uint64_t max_pages;  /* its limit */
+    bool shutdown;       /* all vCPUs are down, ... */
     int shutdown_reason; /* ... for this SHUTDOWN_* reason; -1 when not shut down */
     bool paused;
 };
@@ -43,7 +43,8 @@ struct xc_sr_tsc_info {
     uint32_t incarnation;
 };
 
-struct xc_sr_policy { /* wire layouts of X86_CPUID_POLICY (24 B) and X86_MSR_POLICY (16 B) records */
+struct
+    xc_sr_policy { /* wire layouts of X86_CPUID_POLICY (24 B) and X86_MSR_POLICY (16 B) records */
     void *cpuid_leaves;
     size_t cpuid_bytes;
     void *msrs;
@@ -175,7 +176,7 @@ int xc_sr_domain_xen_open(uint32_t domid, const struct xc_sr_dm_hooks *hooks,
  * device state while it runs.
  */
 struct xc_sr_mem_config {
-    uint64_t nr_gfns;   /* size of the gfn space; info's nr_gpfns is the highest one ever used + 1 */
+    uint64_t nr_gfns; /* size of the gfn space; info's nr_gpfns is the highest one ever used + 1 */
     uint64_t populated; /* gfns 0..populated-1 have a page at first, filled with zeroes */
     uint64_t max_pages; /* populate fails with ENOMEM beyond it; 0 = nr_gfns */
 };

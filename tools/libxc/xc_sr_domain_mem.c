@@ -14,7 +14,7 @@
 
 int xc_sr_mem_injected(struct xc_sr_mem *m, const char *op, struct colo_err *err)
 {
-    if (!m->fail_nth || (strcmp(m->fail_name, op) && strcmp(m->fail_name, "*")))
+    if (!m->fail_nth || (strcmp(m->fail_name, op) != 0 && strcmp(m->fail_name, "*") != 0))
         return 0;
     if (--m->fail_nth)
         return 0;
