@@ -61,11 +61,11 @@ class GuestConfig:
             "tsc_mode": "native",
             "xen_platform_pci": 0,
             "vga": self.vga,
-            # a pty whose output QEMU also logs, from its first byte
-            "serial": "chardev:guestserial",
+            # a pty whose output QEMU also logs, from its first byte; libxl knows it by this name
+            "serial": "chardev:serial0",
             "device_model_args_hvm": [
                 "-global", "e1000.romfile=",
-                "-chardev", f"pty,id=guestserial,logfile=/var/log/colo-guest/{self.name}.serial,"
+                "-chardev", f"pty,id=serial0,logfile=/var/log/colo-guest/{self.name}.serial,"
                             "logappend=on"],
         }
         if self.vga == "none":
