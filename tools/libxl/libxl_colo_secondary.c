@@ -118,13 +118,14 @@ static int isolate_nics(struct bringup *b, struct colo_err *err)
     memset(desc, 0, sizeof(desc));
     for (n = 0; n < b->cfg.num_nics && n < COLO_MAX_NICS; n++) {
         const libxl_device_nic *nic = &b->cfg.nics[n];
+        char name[IFNAMSIZ];
 
         if (nic->ifname && *nic->ifname)
-            snprintf(desc[n].vif, sizeof(desc[n].vif), "%s", nic->ifname);
+            snprintf(name, sizeof(name), "%s", nic->ifname);
         else
-            snprintf(desc[n].vif, sizeof(desc[n].vif), "vif%u.%d", b->domid, nic->devid);
-        snprintf(desc[n].tap, sizeof(desc[n].tap), "%.*s-emu", (int)sizeof(desc[n].tap) - 5,
-                 desc[n].vif);
+            snprintf(name, sizeof(name), "vif%u.%d", b->domid, nic->devid);
+        snprintf(desc[n].vif, sizeof(desc[n].vif), "%s", name);
+        snprintf(desc[n].tap, sizeof(desc[n].tap), "%.*s-emu", IFNAMSIZ - 5, name);
         memcpy(desc[n].mac, nic->mac, sizeof(desc[n].mac));
         if (!nic->ip || !inet_aton(nic->ip, &desc[n].ip))
             desc[n].ip.s_addr = 0;
