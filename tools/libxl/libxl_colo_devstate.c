@@ -336,11 +336,23 @@ static int put_state(struct colo_devstate *d, const void *buf, size_t len, struc
     return 0;
 }
 
+/* What the job's events told of it. */
+struct job_watch {
+    const char *id;
+    bool succeeded; /* "waiting" and "pending" are on a successful job's way only, */
+    bool aborted;   /* as "aborting" is on the other's */
+};
+
 static bool job_concluded(const struct colo_json *data, void *priv)
 {
     const char *id = colo_json_get_str(data, "id"), *status = colo_json_get_str(data, "status");
+    struct job_watch *w = priv;
 
-    return id && status && !strcmp(id, priv) && !strcmp(status, "concluded");
+    if (!id || !status || strcmp(id, w->id) != 0)
+        return false;
+    w->succeeded |= !strcmp(status, "waiting") || !strcmp(status, "pending");
+    w->aborted |= !strcmp(status, "aborting");
+    return !strcmp(status, "concluded");
 }
 
 static int start_job(struct colo_devstate *d, colo_time deadline, struct colo_err *err)
@@ -359,7 +371,7 @@ static int start_job(struct colo_devstate *d, colo_time deadline, struct colo_er
     return run(d, "snapshot-load", colo_json_gen_finish(g), deadline, NULL, err);
 }
 
-/* The job is over: did it succeed? */
+/* The job is over, and not well by its events: what does QEMU say? */
 static int job_result(struct colo_devstate *d, colo_time deadline, struct colo_err *err)
 {
     const struct colo_json *job;
@@ -392,6 +404,8 @@ static int job_result(struct colo_devstate *d, colo_time deadline, struct colo_e
 static int load_by_snapshot(struct colo_devstate *d, const void *buf, size_t len,
                             colo_time deadline, struct colo_err *err)
 {
+    struct job_watch watch = {.id = d->job};
+    char *id;
     int rc;
 
     if (make_room(d, len, deadline, err) < 0 || put_state(d, buf, len, err) < 0)
@@ -399,12 +413,17 @@ static int load_by_snapshot(struct colo_devstate *d, const void *buf, size_t len
     colo_qmp_drop_events(d->qmp, "JOB_STATUS_CHANGE");
     if (start_job(d, deadline, err) < 0)
         return -1;
-    rc = colo_qmp_wait_event(d->qmp, "JOB_STATUS_CHANGE", job_concluded, d->job, deadline, err);
+    rc = colo_qmp_wait_event(d->qmp, "JOB_STATUS_CHANGE", job_concluded, &watch, deadline, err);
     if (rc < 0)
         return colo_err_prefix(err, "loading device state");
-    rc = job_result(d, deadline, err);
+    /* the guest waits for us: no question whose answer the events have given */
+    if (!watch.succeeded || watch.aborted)
+        rc = job_result(d, deadline, err);
     /* a job that is not dismissed stays in QEMU's list, nothing worse */
-    (void)run(d, "job-dismiss", argument("id", d->job), deadline, NULL, NULL);
+    id = argument("id", d->job);
+    if (id)
+        (void)colo_qmp_post(d->qmp, "job-dismiss", id, deadline, NULL);
+    free(id);
     colo_qmp_drop_events(d->qmp, "JOB_STATUS_CHANGE");
     return rc;
 }

@@ -33,6 +33,7 @@ struct colo_qmp {
     struct event events[QMP_EVENTS_MAX];
     size_t nevents, events_text;
     int64_t last_id; /* of the latest command; a reply to an earlier one that timed out is dropped */
+    int64_t posted_id; /* of the latest command whose reply does not matter */
     bool pending;
     unsigned int late;
     char command[64]; /* the latest, for messages */
@@ -227,8 +228,9 @@ static int take(struct colo_qmp *q, colo_time deadline, const char *what, struct
         *reply = msg;
         return 0;
     }
-    if ((error || colo_json_get(msg, "return")) && id > 0 && id < q->last_id) {
-        colo_json_free(msg); /* too late: that command was given up */
+    if ((error || colo_json_get(msg, "return")) && id > 0 &&
+        (id < q->last_id || id == q->posted_id)) {
+        colo_json_free(msg); /* that command was given up */
         return 0;
     }
     colo_json_free(msg);
@@ -258,6 +260,16 @@ int colo_qmp_start(struct colo_qmp *q, const char *command, const char *argument
     free(text);
     q->pending = rc == 0;
     return rc;
+}
+
+int colo_qmp_post(struct colo_qmp *q, const char *command, const char *arguments,
+                  colo_time deadline, struct colo_err *err)
+{
+    if (colo_qmp_start(q, command, arguments, deadline, err) < 0)
+        return -1;
+    q->pending = false; /* as if it had been given up */
+    q->posted_id = q->last_id;
+    return 0;
 }
 
 /* `ret` is part of the reply; a caller that wants it gets a tree of its own. */

@@ -37,7 +37,12 @@ int colo_qmp_start(struct colo_qmp *q, const char *command, const char *argument
 int colo_qmp_finish(struct colo_qmp *q, colo_time deadline, struct colo_json **ret,
                     struct colo_err *err);
 
-/* Wait for an event of that name for which match (may be NULL) returns true on its "data". */
+/* Send a command whose reply does not matter: it is taken away when it comes. */
+int colo_qmp_post(struct colo_qmp *q, const char *command, const char *arguments,
+                  colo_time deadline, struct colo_err *err);
+
+/* Wait for an event of that name for which match (may be NULL) returns true on its "data".
+ * match sees the events in the order in which they came, some of them more than once. */
 int colo_qmp_wait_event(struct colo_qmp *q, const char *name,
                         bool (*match)(const struct colo_json *data, void *priv), void *priv,
                         colo_time deadline, struct colo_err *err);

@@ -58,6 +58,7 @@ struct fakeqmp_model {
     const char *job_error;   /* snapshot-load's job ends with this error */
     bool event_first;        /* the job's event comes before the reply to snapshot-load */
     bool no_event;           /* the job never ends */
+    bool few_events;         /* only that it ended */
     bool other_jobs;         /* events and query-jobs entries of other jobs, too */
     bool stale_node;         /* the nodes of a session that was killed are still there */
 

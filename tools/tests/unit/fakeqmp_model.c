@@ -148,11 +148,12 @@ static bool job_event(struct fakeqmp *f, const struct fakeqmp_model *m, const ch
 
 static bool snapshot_load(struct fakeqmp *f, struct fakeqmp_model *m, const struct colo_json *args)
 {
-    static const char *const before[] = {"created", "running", "waiting", "pending"};
+    static const char *const good[] = {"created", "running", "waiting", "pending", NULL};
+    static const char *const failed[] = {"created", "running", "aborting", NULL};
+    const char *const *before = m->job_error ? failed : good;
     const char *job = colo_json_get_str(args, "job-id"), *node = colo_json_get_str(args, "vmstate");
     const char *device = colo_json_str(colo_json_at(colo_json_get(args, "devices"), 0));
     const char *tag = colo_json_get_str(args, "tag");
-    size_t i;
 
     if (!job || !tag || !node || !device || strcmp(node, m->node) != 0 || strcmp(device, node) != 0)
         return fakeqmp_error(f, "no such node");
@@ -162,8 +163,8 @@ static bool snapshot_load(struct fakeqmp *f, struct fakeqmp_model *m, const stru
         bad(m, "no state in %s", m->file);
     if (!m->event_first && !fakeqmp_return(f, "{}"))
         return false;
-    for (i = 0; i < sizeof(before) / sizeof(before[0]); i++)
-        if (!job_event(f, m, job, before[i]))
+    for (; *before && !m->few_events; before++)
+        if (!job_event(f, m, job, *before))
             return false;
     if (!job_event(f, m, job, "concluded"))
         return false;

@@ -160,9 +160,9 @@ static void test_load_again_and_again(void **state)
         must_load(&x, 200000 + fill, fill);
     assert_int_equal(x.m.loads, 50);
     assert_int_equal(x.m.nodes, 1);
-    assert_int_equal(x.m.dismissed, 50);
     assert_int_equal(x.m.loaded_len, 4u << 20);
     close_it(&x);
+    assert_int_equal(x.m.dismissed, 50);
 }
 
 static void test_shorter_state_leaves_nothing_behind_it(void **state)
@@ -205,8 +205,8 @@ static void test_event_before_the_reply_and_of_other_jobs(void **state)
     must_open(&x, true);
     must_load(&x, 1000, 1);
     must_load(&x, 1000, 2);
-    assert_int_equal(x.m.dismissed, 2);
     close_it(&x);
+    assert_int_equal(x.m.dismissed, 2);
 }
 
 static void test_job_error_is_told(void **state)
@@ -218,10 +218,25 @@ static void test_job_error_is_told(void **state)
     assert_int_equal(load(&x, 1000, 1), -1);
     assert_string_equal(x.err.reason, "device-state-load");
     assert_non_null(strstr(x.err.msg, "Unknown savevm section"));
-    assert_int_equal(x.m.dismissed, 1);
     x.m.job_error = NULL;
     must_load(&x, 1000, 2);
     close_it(&x);
+    assert_int_equal(x.m.dismissed, 2);
+}
+
+static void test_job_whose_events_tell_little_is_asked(void **state)
+{
+    struct fixture good = {.m.few_events = true};
+    struct fixture bad = {.m.few_events = true, .m.job_error = "made to fail"};
+
+    (void)state;
+    must_open(&good, true);
+    must_load(&good, 1000, 1);
+    close_it(&good);
+    must_open(&bad, true);
+    assert_int_equal(load(&bad, 1000, 1), -1);
+    assert_non_null(strstr(bad.err.msg, "made to fail"));
+    close_it(&bad);
 }
 
 static void test_job_that_does_not_end_meets_the_deadline(void **state)
@@ -244,7 +259,8 @@ static void test_failure_at_every_command(void **state)
 
     (void)state;
     for (i = 0; i < sizeof(cmd) / sizeof(cmd[0]); i++) {
-        struct fixture fails = {.m.fail_cmd = cmd[i]}, dies = {.m.die_cmd = cmd[i]};
+        struct fixture fails = {.m.fail_cmd = cmd[i], .m.few_events = true};
+        struct fixture dies = {.m.die_cmd = cmd[i], .m.few_events = true};
 
         must_open(&fails, true);
         assert_int_equal(load(&fails, 1000, 1), -1);
@@ -330,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_image_grows_with_the_state),
         cmocka_unit_test(test_event_before_the_reply_and_of_other_jobs),
         cmocka_unit_test(test_job_error_is_told),
+        cmocka_unit_test(test_job_whose_events_tell_little_is_asked),
         cmocka_unit_test(test_job_that_does_not_end_meets_the_deadline),
         cmocka_unit_test(test_failure_at_every_command),
         cmocka_unit_test(test_probe_refuses_by_reason),

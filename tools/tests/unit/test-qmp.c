@@ -247,6 +247,23 @@ static void test_start_and_finish(void **state)
     stop(&x);
 }
 
+static void test_posted_commands_replies_are_taken_away(void **state)
+{
+    struct fixture x;
+    int i, nr = 9;
+
+    (void)state;
+    start(&x, NULL, -1);
+    for (i = 0; i < 3; i++)
+        assert_int_equal(colo_qmp_post(x.q, i % 2 ? "error" : "event-later", NULL, soon(), NULL), 0);
+    echo(&x);
+    assert_int_equal(colo_qmp_post(x.q, "event-later", NULL, soon(), NULL), 0);
+    for (i = 0; i < 3; i++)
+        assert_int_equal(colo_qmp_wait_event(x.q, "LATER", is_nr, &nr, soon(), NULL), 0);
+    echo(&x);
+    stop(&x);
+}
+
 static void test_cancel_ends_a_wait(void **state)
 {
     struct fixture x;
@@ -396,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_oldest_events_are_dropped),
         cmocka_unit_test(test_reply_after_its_deadline_is_passed_over),
         cmocka_unit_test(test_start_and_finish),
+        cmocka_unit_test(test_posted_commands_replies_are_taken_away),
         cmocka_unit_test(test_cancel_ends_a_wait),
         cmocka_unit_test(test_nonsense_ends_the_connection),
         cmocka_unit_test(test_endless_streams_meet_the_deadline),
