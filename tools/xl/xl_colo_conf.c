@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <libxlutil.h>
@@ -131,12 +132,18 @@ int xl_colo_conf_read(const char *path, struct colo_config *c, struct colo_err *
 {
     char *report = NULL, line[256];
     XLU_Config *cfg = NULL;
+    struct stat st;
     size_t len;
     FILE *f;
     int r, rc = -1;
 
-    if (access(path, F_OK) && errno == ENOENT)
-        return 0;
+    if (stat(path, &st))
+        return errno == ENOENT ? 0 : colo_fail_errno(err, errno, "cannot look at %s", path);
+    /* libxlutil's scanner ends the process when it cannot read. */
+    if (!S_ISREG(st.st_mode))
+        return colo_fail(err, COLO_ERR_REFUSED, "config", "%s is not a file", path);
+    if (access(path, R_OK))
+        return colo_fail_errno(err, errno, "cannot read %s", path);
     f = open_memstream(&report, &len);
     if (f)
         cfg = xlu_cfg_init(f, path);
