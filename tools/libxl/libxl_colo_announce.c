@@ -67,7 +67,8 @@ static int send_frame(int fd, unsigned int ifindex, const uint8_t frame[COLO_ANN
 
     memcpy(&to.sll_protocol, frame + 12, 2);
     do {
-        r = sendto(fd, frame, COLO_ANNOUNCE_FRAME, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to));
+        r = sendto(fd, frame, COLO_ANNOUNCE_FRAME, MSG_DONTWAIT, (struct sockaddr *)&to,
+                   sizeof(to));
     } while (r < 0 && errno == EINTR);
     return r < 0 ? -1 : 0;
 }

@@ -31,7 +31,8 @@
 #define SNAPSHOT_EXTRA 16
 
 _Static_assert(COLO_DEVSTATE_MAX / CLUSTER <= L2_ENTRIES, "one L2 table covers every state");
-_Static_assert(COLO_DEVSTATE_MAX / CLUSTER + AREA_FIRST <= BLOCK_ENTRIES, "so does a refcount block");
+_Static_assert(COLO_DEVSTATE_MAX / CLUSTER + AREA_FIRST <= BLOCK_ENTRIES,
+               "so does a refcount block");
 
 struct qcow2_header { /* version 2, big-endian */
     uint32_t magic;

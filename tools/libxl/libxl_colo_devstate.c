@@ -104,7 +104,8 @@ static int drop_stale_nodes(struct colo_devstate *d, colo_time deadline, struct 
     const char *name;
     size_t i;
 
-    if (colo_qmp_cmd(d->qmp, "query-named-block-nodes", "{\"flat\":true}", deadline, &list, err) < 0)
+    if (colo_qmp_cmd(d->qmp, "query-named-block-nodes", "{\"flat\":true}", deadline, &list, err) <
+        0)
         return -1;
     for (i = 0; i < colo_json_len(list); i++) {
         name = colo_json_get_str(colo_json_at(list, i), "node-name");
@@ -131,7 +132,8 @@ int colo_devstate_open(struct colo_qmp *q, const char *dir, const char *tag, boo
     if (for_load && !caps.snapshot_load && !caps.load)
         return colo_fail(err, COLO_ERR_REFUSED, "qemu-no-device-load",
                          "this device model (QEMU %s) has neither snapshot-load nor "
-                         "xen-load-devices-state", colo_qmp_version(q));
+                         "xen-load-devices-state",
+                         colo_qmp_version(q));
 
     d = calloc(1, sizeof(*d));
     if (!d)
@@ -435,8 +437,8 @@ static int load_directly(struct colo_devstate *d, const void *buf, size_t len, c
         return colo_fail_errno(err, errno, "%s", d->save_path);
     if (write_at(d->save_fd, buf, len, 0, err) < 0)
         return -1;
-    return run(d, "xen-load-devices-state", argument("filename", d->save_path),
-               deadline, NULL, err);
+    return run(d, "xen-load-devices-state", argument("filename", d->save_path), deadline, NULL,
+               err);
 }
 
 int colo_devstate_load(struct colo_devstate *d, const void *buf, size_t len, colo_time deadline,

@@ -10,8 +10,8 @@
 
 #include "libxl_json.h"
 
-#define JSON_TEXT_MAX  ((size_t)16 << 20)
-#define JSON_DEPTH_MAX 64
+#define JSON_TEXT_MAX   ((size_t)16 << 20)
+#define JSON_DEPTH_MAX  64
 /* The smallest value is two bytes of text ("1,") and some fifty of memory, so a bound on the text
  * alone would let a peer make us hold half a gigabyte. */
 #define JSON_VALUES_MAX ((size_t)1 << 20)
@@ -260,8 +260,8 @@ int colo_json_parse(const char *text, size_t len, struct colo_json **out, struct
 
     *out = NULL;
     if (len > JSON_TEXT_MAX) {
-        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-json", "%zu bytes of JSON, more than %zu", len,
-                         JSON_TEXT_MAX);
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-json", "%zu bytes of JSON, more than %zu",
+                         len, JSON_TEXT_MAX);
     }
     h = yajl_alloc(&callbacks, NULL, &p);
     if (!h) {

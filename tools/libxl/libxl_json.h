@@ -37,11 +37,12 @@ bool colo_json_get_bool(const struct colo_json *j, const char *key, bool dflt);
  * and reported by finish, which returns the malloc'ed NUL-terminated text (or NULL) and frees g. */
 struct colo_json_gen;
 struct colo_json_gen *colo_json_gen_new(bool pretty);
-void colo_json_open(struct colo_json_gen *g, const char *key);  /* { */
-void colo_json_close(struct colo_json_gen *g);                  /* } */
+void colo_json_open(struct colo_json_gen *g, const char *key); /* { */
+void colo_json_close(struct colo_json_gen *g);                 /* } */
 void colo_json_open_array(struct colo_json_gen *g, const char *key);
 void colo_json_close_array(struct colo_json_gen *g);
-void colo_json_put_str(struct colo_json_gen *g, const char *key, const char *value); /* NULL: null */
+void colo_json_put_str(struct colo_json_gen *g, const char *key,
+                       const char *value); /* NULL: null */
 void colo_json_put_int(struct colo_json_gen *g, const char *key, int64_t value);
 void colo_json_put_double(struct colo_json_gen *g, const char *key, double value);
 void colo_json_put_bool(struct colo_json_gen *g, const char *key, bool value);

@@ -58,8 +58,10 @@ static size_t utf8_len(const unsigned char *s)
     if (s[0] < 0x80) {
         return 1;
     }
-    n = s[0] >= 0xc2 && s[0] <= 0xdf ? 2 : s[0] >= 0xe0 && s[0] <= 0xef ? 3 :
-        s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : 0;
+    n = s[0] >= 0xc2 && s[0] <= 0xdf   ? 2
+        : s[0] >= 0xe0 && s[0] <= 0xef ? 3
+        : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
+                                       : 0;
     for (i = 1; i < n; i++) {
         if ((s[i] & 0xc0) != 0x80) {
             return 0;
@@ -193,7 +195,8 @@ char *colo_json_gen_finish(struct colo_json_gen *g)
     if (!g) {
         return NULL;
     }
-    if (!g->failed && !g->depth && yajl_gen_get_buf(g->y, &text, &len) == yajl_gen_status_ok && len > 0) {
+    if (!g->failed && !g->depth && yajl_gen_get_buf(g->y, &text, &len) == yajl_gen_status_ok &&
+        len > 0) {
         out = strndup((const char *)text, len);
     }
     yajl_gen_free(g->y);

@@ -32,7 +32,8 @@ struct colo_qmp {
     size_t have, seen, room;
     struct event events[QMP_EVENTS_MAX];
     size_t nevents, events_text;
-    int64_t last_id; /* of the latest command; a reply to an earlier one that timed out is dropped */
+    int64_t
+        last_id; /* of the latest command; a reply to an earlier one that timed out is dropped */
     int64_t posted_id; /* of the latest command whose reply does not matter */
     bool pending;
     unsigned int late;
@@ -196,8 +197,7 @@ static void drop_event(struct colo_qmp *q, size_t i)
 
 static void queue_event(struct colo_qmp *q, struct colo_json *msg, size_t text)
 {
-    while (q->nevents &&
-           (q->nevents == QMP_EVENTS_MAX || q->events_text + text > QMP_EVENTS_TEXT))
+    while (q->nevents && (q->nevents == QMP_EVENTS_MAX || q->events_text + text > QMP_EVENTS_TEXT))
         drop_event(q, 0);
     q->events[q->nevents].msg = msg;
     q->events[q->nevents].text = text;
@@ -235,7 +235,8 @@ static int take(struct colo_qmp *q, colo_time deadline, const char *what, struct
     }
     colo_json_free(msg);
     colo_fail(&q->broken, COLO_ERR_PROTOCOL, "qmp-garbage",
-              "the device model sent a QMP message that is neither event nor the reply to %s", what);
+              "the device model sent a QMP message that is neither event nor the reply to %s",
+              what);
     return broke(q, err);
 }
 
@@ -251,9 +252,9 @@ int colo_qmp_start(struct colo_qmp *q, const char *command, const char *argument
         return colo_fail(err, COLO_ERR_LOCAL, "qmp", "QMP %s while %s is not finished", command,
                          q->command);
     snprintf(q->command, sizeof(q->command), "%s", command);
-    len = asprintf(&text, "{\"execute\":\"%s\",\"id\":%lld%s%s}\n", command,
-                   (long long)++q->last_id, arguments ? ",\"arguments\":" : "",
-                   arguments ? arguments : "");
+    len =
+        asprintf(&text, "{\"execute\":\"%s\",\"id\":%lld%s%s}\n", command, (long long)++q->last_id,
+                 arguments ? ",\"arguments\":" : "", arguments ? arguments : "");
     if (len < 0)
         return colo_fail_errno(err, ENOMEM, "QMP %s", command);
     rc = send_all(q, text, (size_t)len, deadline, err);
@@ -314,8 +315,8 @@ int colo_qmp_finish(struct colo_qmp *q, colo_time deadline, struct colo_json **r
     return rc;
 }
 
-int colo_qmp_cmd(struct colo_qmp *q, const char *command, const char *arguments,
-                 colo_time deadline, struct colo_json **ret, struct colo_err *err)
+int colo_qmp_cmd(struct colo_qmp *q, const char *command, const char *arguments, colo_time deadline,
+                 struct colo_json **ret, struct colo_err *err)
 {
     if (ret)
         *ret = NULL;

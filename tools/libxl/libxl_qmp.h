@@ -28,8 +28,8 @@ const char *colo_qmp_version(const struct colo_qmp *q);
  * reason "qmp" and the server's text.  *ret (may be NULL) gets the "return" member, to be freed
  * with colo_json_free; events that come in between are queued (at most 256, oldest dropped).
  */
-int colo_qmp_cmd(struct colo_qmp *q, const char *command, const char *arguments,
-                 colo_time deadline, struct colo_json **ret, struct colo_err *err);
+int colo_qmp_cmd(struct colo_qmp *q, const char *command, const char *arguments, colo_time deadline,
+                 struct colo_json **ret, struct colo_err *err);
 
 /* The same in two halves, so that the caller works while QEMU does.  One command at a time. */
 int colo_qmp_start(struct colo_qmp *q, const char *command, const char *arguments,

@@ -8,12 +8,12 @@
 
 #include "libxl_stream.h"
 
-#define XL_MAGIC           "Xen saved domain, xl format\n \0 \r"
-#define XL_BYTEORDER       UINT32_C(0x01020304) /* in the writer's own order, as all numbers are */
-#define XL_MANDATORY_JSON  0x1u
-#define XL_MANDATORY_V2    0x2u
-#define XL_MANDATORY       (XL_MANDATORY_JSON | XL_MANDATORY_V2)
-#define XL_OPTIONAL_MAX    (2 * LIBXL_SR_CONFIG_MAX)
+#define XL_MAGIC          "Xen saved domain, xl format\n \0 \r"
+#define XL_BYTEORDER      UINT32_C(0x01020304) /* in the writer's own order, as all numbers are */
+#define XL_MANDATORY_JSON 0x1u
+#define XL_MANDATORY_V2   0x2u
+#define XL_MANDATORY      (XL_MANDATORY_JSON | XL_MANDATORY_V2)
+#define XL_OPTIONAL_MAX   (2 * LIBXL_SR_CONFIG_MAX)
 
 struct xl_header {
     char magic[32];
@@ -108,8 +108,7 @@ int libxl_xl_header_read(struct xc_sr_channel *ch, colo_time deadline, char **co
     text[len] = 0;
     /* the length counts the NUL, but be lenient to one who forgot it */
     if (strlen(text) + 1 < len || !*text) {
-        colo_fail(err, COLO_ERR_PROTOCOL, "bad-header",
-                  "the xl stream's configuration is no text");
+        colo_fail(err, COLO_ERR_PROTOCOL, "bad-header", "the xl stream's configuration is no text");
         goto out;
     }
     *config = text;

@@ -77,10 +77,11 @@ static void libxl_stream(const char *dir, bool tags)
     must(libxl_stream_write_libxc_context(&s, &err), &err);
     for (i = 0; i < 2; i++) {
         must(xc_sr_write_simple(&ch, LIBXL_SR_REC_EMULATOR_XENSTORE, keys, sizeof(keys),
-                                COLO_NO_DEADLINE, &err), &err);
+                                COLO_NO_DEADLINE, &err),
+             &err);
         must(libxl_stream_write_emulator(&s, "QEVM\0\0\0\3 and so on", 18, &err), &err);
-        must(xc_sr_write_simple(&ch, LIBXL_SR_REC_COLO_DIGEST, "digest", 6, COLO_NO_DEADLINE,
-                                &err), &err);
+        must(xc_sr_write_simple(&ch, LIBXL_SR_REC_COLO_DIGEST, "digest", 6, COLO_NO_DEADLINE, &err),
+             &err);
         must(libxl_stream_write_checkpoint_end(&s, &err), &err);
         must(libxl_stream_write_state(&s, LIBXL_SR_STATE_NEW, &err), &err);
         must(xc_sr_write_simple(&ch, LIBXL_SR_REC_COLO_TIMES, keys, 16, COLO_NO_DEADLINE, &err),
@@ -98,7 +99,8 @@ static void xl_header(const char *dir)
     struct colo_err err = {0};
     int fd = open_writer(&ch);
 
-    must(libxl_xl_header_write(&ch, "{\"c_info\": {\"name\": \"g\"}}", COLO_NO_DEADLINE, &err), &err);
+    must(libxl_xl_header_write(&ch, "{\"c_info\": {\"name\": \"g\"}}", COLO_NO_DEADLINE, &err),
+         &err);
     xc_sr_channel_fini(&ch);
     save(dir, "fuzz-xl-header", "header", fd, "", 0);
 }
@@ -121,5 +123,6 @@ void mkseeds_libxl(const char *dir)
     save_text(dir, "fuzz-qmp-reply", "session", greeting);
     save_text(dir, "fuzz-json", "kinds",
               "{\"a\": [1, -2.5e3, true, null, \"\\u20ac\\n\"], \"data\": {\"id\": 7}}");
-    save_text(dir, "fuzz-json", "list", "[{\"return\": {}}, [\"event\", [[]]], {\"error\": \"e\"}]");
+    save_text(dir, "fuzz-json", "list",
+              "[{\"return\": {}}, [\"event\", [[]]], {\"error\": \"e\"}]");
 }

@@ -76,9 +76,9 @@ bool fakeqmp_return(struct fakeqmp *f, const char *json)
 bool fakeqmp_error(struct fakeqmp *f, const char *desc)
 {
     char *text;
-    int len = asprintf(&text,
-                       "{\"id\": %lld, \"error\": {\"class\": \"GenericError\", \"desc\": \"%s\"}}\r\n",
-                       (long long)f->id, desc);
+    int len = asprintf(
+        &text, "{\"id\": %lld, \"error\": {\"class\": \"GenericError\", \"desc\": \"%s\"}}\r\n",
+        (long long)f->id, desc);
 
     return send_text(f, text, len);
 }

@@ -28,8 +28,8 @@ struct fakeqmp_manners {
 typedef bool fakeqmp_handler(struct fakeqmp *f, const char *command,
                              const struct colo_json *arguments, void *priv);
 
-#define FAKEQMP_GREETING                                                                      \
-    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "           \
+#define FAKEQMP_GREETING                                                               \
+    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, " \
     "\"package\": \"Debian 1:7.2+dfsg-7\"}, \"capabilities\": [\"oob\"]}}\r\n"
 
 /* *fd is the client's end, to be given to colo_qmp_open_fd.  Greets and handles qmp_capabilities
@@ -44,7 +44,7 @@ bool fakeqmp_send(struct fakeqmp *f, const char *text, size_t len);
 bool fakeqmp_return(struct fakeqmp *f, const char *json);
 bool fakeqmp_error(struct fakeqmp *f, const char *desc);
 bool fakeqmp_event(struct fakeqmp *f, const char *name, const char *data);
-int64_t fakeqmp_id(const struct fakeqmp *f); /* of the command being handled */
+int64_t fakeqmp_id(const struct fakeqmp *f);  /* of the command being handled */
 size_t fakeqmp_sent(const struct fakeqmp *f); /* bytes in all, so far */
 
 /* ---- a device model of a few commands (fakeqmp_model.c) ---- */
@@ -52,15 +52,15 @@ struct fakeqmp_model {
     /* set by the test before the start */
     const void *state; /* what xen-save-devices-state writes */
     size_t state_len;
-    const char *lacks;    /* commands (in one string) that are not there */
-    const char *fail_cmd; /* this command is answered with an error */
-    const char *die_cmd;  /* at this command the connection is closed */
-    const char *job_error;   /* snapshot-load's job ends with this error */
-    bool event_first;        /* the job's event comes before the reply to snapshot-load */
-    bool no_event;           /* the job never ends */
-    bool few_events;         /* only that it ended */
-    bool other_jobs;         /* events and query-jobs entries of other jobs, too */
-    bool stale_node;         /* the nodes of a session that was killed are still there */
+    const char *lacks;     /* commands (in one string) that are not there */
+    const char *fail_cmd;  /* this command is answered with an error */
+    const char *die_cmd;   /* at this command the connection is closed */
+    const char *job_error; /* snapshot-load's job ends with this error */
+    bool event_first;      /* the job's event comes before the reply to snapshot-load */
+    bool no_event;         /* the job never ends */
+    bool few_events;       /* only that it ended */
+    bool other_jobs;       /* events and query-jobs entries of other jobs, too */
+    bool stale_node;       /* the nodes of a session that was killed are still there */
 
     /* what happened; to be read when no command is running */
     void *loaded; /* what the last load read: the whole vmstate area */

@@ -15,9 +15,9 @@
 #include "fakeqmp.h"
 
 static const char *const commands[] = {
-    "query-commands", "stop",         "cont",        "xen-set-global-dirty-log",
-    "blockdev-add",   "blockdev-del", "query-jobs",  "query-named-block-nodes",
-    "snapshot-load",  "job-dismiss",  "query-status", "xen-save-devices-state",
+    "query-commands",         "stop",         "cont",         "xen-set-global-dirty-log",
+    "blockdev-add",           "blockdev-del", "query-jobs",   "query-named-block-nodes",
+    "snapshot-load",          "job-dismiss",  "query-status", "xen-save-devices-state",
     "xen-load-devices-state",
 };
 
@@ -102,15 +102,18 @@ static uint64_t state_offset(const char *name)
 
 static bool blockdev_add(struct fakeqmp *f, struct fakeqmp_model *m, const struct colo_json *args)
 {
-    const struct colo_json *file = colo_json_get(args, "file"), *cache = colo_json_get(args, "cache");
-    const char *node = colo_json_get_str(args, "node-name"), *name = colo_json_get_str(file, "filename");
+    const struct colo_json *file = colo_json_get(args, "file"),
+                           *cache = colo_json_get(args, "cache");
+    const char *node = colo_json_get_str(args, "node-name"),
+               *name = colo_json_get_str(file, "filename");
 
     if (!node || !name || strlen(node) > 31)
         return fakeqmp_error(f, "bad arguments");
     if (m->node[0])
         bad(m, "node %s while %s is there", node, m->node);
-    if (!colo_json_get_bool(cache, "no-flush", false) || colo_json_get_bool(cache, "direct", true) ||
-        !colo_json_get_str(file, "locking") || strcmp(colo_json_get_str(file, "locking"), "off") != 0)
+    if (!colo_json_get_bool(cache, "no-flush", false) ||
+        colo_json_get_bool(cache, "direct", true) || !colo_json_get_str(file, "locking") ||
+        strcmp(colo_json_get_str(file, "locking"), "off") != 0)
         bad(m, "node %s: cache or locking", node);
     snprintf(m->node, sizeof(m->node), "%s", node);
     snprintf(m->file, sizeof(m->file), "%s", name);
@@ -137,8 +140,8 @@ static bool job_event(struct fakeqmp *f, const struct fakeqmp_model *m, const ch
 {
     char text[200];
 
-    if (m->other_jobs && !fakeqmp_event(f, "JOB_STATUS_CHANGE",
-                                        "{\"status\": \"concluded\", \"id\": \"mirror0\"}"))
+    if (m->other_jobs &&
+        !fakeqmp_event(f, "JOB_STATUS_CHANGE", "{\"status\": \"concluded\", \"id\": \"mirror0\"}"))
         return false;
     if (m->no_event)
         return true;

@@ -116,9 +116,9 @@ static void test_numbers_outside_int64_are_no_ints(void **state)
 
 static void test_refuses_what_is_not_one_value(void **state)
 {
-    static const char *const bad[] = {"",       " ",      "{",        "[1,",       "\"abc",  "{\"a\":",
-                                      "{\"a\"", "tru",    "[1]x",     "1 2",       "{} {}",  "]",
-                                      "{1: 2}", "\x01",   "\"\xff\"", "\"\\u12\"", "\"\\q\"", "nul"};
+    static const char *const bad[] = {
+        "",    " ",     "{", "[1,",    "\"abc", "{\"a\":",  "{\"a\"",    "tru",     "[1]x",
+        "1 2", "{} {}", "]", "{1: 2}", "\x01",  "\"\xff\"", "\"\\u12\"", "\"\\q\"", "nul"};
     size_t i;
 
     (void)state;
@@ -215,11 +215,16 @@ static void test_writes_valid_utf8_whatever_it_gets(void **state)
     static const struct {
         const char *in, *out;
     } t[] = {
-        {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"}, {"\xe2\x82\xac", "\xe2\x82\xac"},
-        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},     {"\xff\xfe", "??"},
-        {"\xc3", "?"},                                {"\xc3(", "?("},
-        {"\xe2\x82", "??"},                           {"\xc0\xaf", "??"},
-        {"\xed\xa0\x80", "???"},                      {"\xf5\x80\x80\x80", "????"},
+        {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+        {"\xe2\x82\xac", "\xe2\x82\xac"},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+        {"\xff\xfe", "??"},
+        {"\xc3", "?"},
+        {"\xc3(", "?("},
+        {"\xe2\x82", "??"},
+        {"\xc0\xaf", "??"},
+        {"\xed\xa0\x80", "???"},
+        {"\xf5\x80\x80\x80", "????"},
     };
     struct colo_json_gen *g;
     struct colo_json *j;

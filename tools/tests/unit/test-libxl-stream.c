@@ -192,8 +192,8 @@ static void test_header_is_checked(void **state)
     static const struct {
         const char *bytes, *reason;
     } t[] = {
-        {"LibxlFmX\0\0\0\2\0\0\0\0", "bad-header"}, {"LibxlFmt\0\0\0\3\0\0\0\0", "bad-version"},
-        {"LibxlFmt\0\0\0\2\0\0\0\1", "bad-header"}, {"LibxlFmt\0\0\0\2\0\0\0\2", "bad-header"},
+        {"LibxlFmX\0\0\0\2\0\0\0\0", "bad-header"},   {"LibxlFmt\0\0\0\3\0\0\0\0", "bad-version"},
+        {"LibxlFmt\0\0\0\2\0\0\0\1", "bad-header"},   {"LibxlFmt\0\0\0\2\0\0\0\2", "bad-header"},
         {"LibxlFmt\0\0\0\2\x80\0\0\0", "bad-header"},
     };
     struct fixture x;
@@ -346,7 +346,8 @@ static void test_stop_ends_every_wait(void **state)
         for (i = 0; i < 2; i++) {
             writer(&x, false);
             tl_ok(libxl_stream_write_stop(&x.s, i ? "refused:xen-version-mismatch" : "operator",
-                                          "it is\n\x1b[31mso\xc2\x9b", &x.e), &x.e);
+                                          "it is\n\x1b[31mso\xc2\x9b", &x.e),
+                  &x.e);
             turn_round(&x);
             assert_int_equal(read_as(&x, *p), -1);
             tl_str_eq(x.e.reason, i ? "xen-version-mismatch" : "operator");

@@ -26,9 +26,9 @@ static const uint8_t mac[6] = {0x00, 0x16, 0x3e, 1, 2, 3};
 static void test_rarp_frame(void **state)
 {
     static const uint8_t want[COLO_ANNOUNCE_FRAME] = {
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 1, 2, 3, 0x80, 0x35, /* Ethernet */
-        0, 1, 8, 0, 6, 4, 0, 3,                                                 /* RARP request */
-        0, 0x16, 0x3e, 1, 2, 3, 0, 0, 0, 0, 0, 0x16, 0x3e, 1, 2, 3, 0, 0, 0, 0,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 1, 2, 3,    0x80, 0x35, /* Ethernet */
+        0,    1,    8,    0,    6,    4,    0, 3, /* RARP request */
+        0,    0x16, 0x3e, 1,    2,    3,    0, 0,    0,    0, 0, 0x16, 0x3e, 1,    2, 3, 0, 0, 0, 0,
     };
     uint8_t frame[COLO_ANNOUNCE_FRAME];
 
@@ -41,9 +41,9 @@ static void test_rarp_frame(void **state)
 static void test_gratuitous_arp_frame(void **state)
 {
     static const uint8_t want[COLO_ANNOUNCE_FRAME] = {
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 1, 2, 3, 0x08, 0x06,
-        0, 1, 8, 0, 6, 4, 0, 1,
-        0, 0x16, 0x3e, 1, 2, 3, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 192, 0, 2, 7,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0x16, 0x3e, 1,    2,    3, 0x08, 0x06,
+        0,    1,    8,    0,    6,    4,    0, 1,    0,    0x16, 0x3e, 1, 2,    3,
+        192,  0,    2,    7,    0,    0,    0, 0,    0,    0,    192,  0, 2,    7,
     };
     struct in_addr ip = {.s_addr = htonl(0xc0000207)};
     uint8_t frame[COLO_ANNOUNCE_FRAME];
@@ -188,7 +188,9 @@ static void set_up_links(void)
 static void isolate(struct colo_nics *nics)
 {
     struct colo_nic_desc d[2] = {
-        {.vif = "vif5.0", .tap = "vif5.0-emu", .mac = {0x00, 0x16, 0x3e, 1, 2, 3},
+        {.vif = "vif5.0",
+         .tap = "vif5.0-emu",
+         .mac = {0x00, 0x16, 0x3e, 1, 2, 3},
          .ip.s_addr = htonl(0xc0000207)},
         {.vif = "vif5.1", .tap = "vif5.1-emu", .mac = {0x00, 0x16, 0x3e, 1, 2, 4}},
     };

@@ -255,7 +255,8 @@ static void test_posted_commands_replies_are_taken_away(void **state)
     (void)state;
     start(&x, NULL, -1);
     for (i = 0; i < 3; i++)
-        assert_int_equal(colo_qmp_post(x.q, i % 2 ? "error" : "event-later", NULL, soon(), NULL), 0);
+        assert_int_equal(colo_qmp_post(x.q, i % 2 ? "error" : "event-later", NULL, soon(), NULL),
+                         0);
     echo(&x);
     assert_int_equal(colo_qmp_post(x.q, "event-later", NULL, soon(), NULL), 0);
     for (i = 0; i < 3; i++)

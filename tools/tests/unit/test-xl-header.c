@@ -107,14 +107,22 @@ static void test_refuses(void **state)
         uint32_t value;
         const char *says;
     } t[] = {
-        {0, 0x20206558, "no xl stream"},        {32, 0x04030201, "byte order"},
-        {36, 0x7, "flags 0x4"},                 {36, 0x80000003, "flags"},
-        {36, 0x1, "4.6"},                       {36, 0x2, "4.6"},
-        {44, 3, "optional data"},               {44, 0xffffffff, "optional data"},
-        {44, 2 * LIBXL_SR_CONFIG_MAX + 1, "optional"}, {44, 29, "configuration"},
-        {48, 0, "configuration"},               {48, 0xffffffff, "configuration"},
-        {48, 27, "configuration"},              {48, LIBXL_SR_CONFIG_MAX + 1, "configuration"},
-        {52, 0, "no text"},                     {60, 0x61006161, "no text"},
+        {0, 0x20206558, "no xl stream"},
+        {32, 0x04030201, "byte order"},
+        {36, 0x7, "flags 0x4"},
+        {36, 0x80000003, "flags"},
+        {36, 0x1, "4.6"},
+        {36, 0x2, "4.6"},
+        {44, 3, "optional data"},
+        {44, 0xffffffff, "optional data"},
+        {44, 2 * LIBXL_SR_CONFIG_MAX + 1, "optional"},
+        {44, 29, "configuration"},
+        {48, 0, "configuration"},
+        {48, 0xffffffff, "configuration"},
+        {48, 27, "configuration"},
+        {48, LIBXL_SR_CONFIG_MAX + 1, "configuration"},
+        {52, 0, "no text"},
+        {60, 0x61006161, "no text"},
     };
     unsigned char *bytes, copy[200];
     size_t len = write_it(&bytes), i, rest;
