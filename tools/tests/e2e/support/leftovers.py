@@ -9,55 +9,57 @@ from collections import Counter
 
 from labkit import LabError, wait_for
 
+# Few programs are started: on the lab each costs a good part of a second.
 LOOK = r"""
-xl list | tail -n +2 | while read name id rest; do echo "domain $name $id"; done
-ps -eo pid=,ppid=,comm=,args= | while read pid ppid comm args; do
-    [ "$ppid" = 2 ] || echo "process $comm $args"; done
+shopt -s nullglob globstar dotglob
+echo "xl $(xl list | tail -n +2)" | while read -r word name id rest; do
+    [ "$word" = xl ] || { id=$name name=$word; }
+    echo "domain $name $id"; done
+for p in /proc/[0-9]*; do
+    args=(); mapfile -d '' args <$p/cmdline; read -r comm <$p/comm; read -r stat <$p/stat
+    if [ ${#args[@]} -gt 0 ]; then echo "process $comm ${args[*]//$'\n'/ }"
+    else case "$stat" in *") Z "*) echo "process zombie $comm";; esac; fi
+done 2>/dev/null
 for d in /sys/class/net/*; do echo "netdev ${d##*/}"; done
-for d in /sys/class/net/xenbr*/brif/*; do [ -e "$d" ] && echo "port $d"; done
-find /run/xen-colo /run/xen /var/lib/xen /dev/shm /var/tmp /tmp -mindepth 1 2>/dev/null |
-    while read f; do echo "file $f"; done
-for root in /local/domain /libxl /vm; do
-    for n in $(xenstore-list $root 2>/dev/null); do echo "xenstore $root/$n"; done; done
-for d in $(xenstore-list /local/domain); do
-    echo "vm $d $(xenstore-read /local/domain/$d/vm 2>/dev/null)"; done
+for d in /sys/class/net/xenbr*/brif/*; do echo "port $d"; done
+for f in /run/xen-colo/** /run/xen/** /var/lib/xen/** /dev/shm/** /var/tmp/** /tmp/**; do
+    [ "${f: -1}" = / ] || echo "file $f"; done
+xenstore-list -p /local/domain /vm | while read -r n; do echo "xenstore $n"; done
+xenstore-list -p /libxl 2>/dev/null | while read -r n; do echo "xenstore $n"; done
 """
 
 # Ours for looking, and what a dom0 does by itself.
 NOISE = re.compile(
-    r"process (ps|sleep|find|xenstore-list|xl list|tail|sshd sshd: .*\[|bash (-bash|-l|bash -c))|"
+    r"process (bash|xl|tail) (bash -c|xl list|tail)|process sshd sshd: .*\[|"
     r"file /run/xen(stored)?/.*\.(lock|pid)$|file /run/xen/xl-|file /var/lib/xen/xenstored|"
-    r"process bash .*xl list \| tail|process xl xl list|file /run/xen-hotplug|"
-    r"file /tmp/(lab|e2e)|process (getty|udhcpc)")
+    r"file /run/xen-hotplug|file /tmp/(lab|e2e)")
 
 
 class Picture:
     def __init__(self, host):
         self.domains = {}
         self.things = Counter()
-        self._vm = {}
         for line in host.out(LOOK).splitlines():
             kind, _, rest = line.partition(" ")
             if kind == "domain":
                 name, domid = rest.rsplit(" ", 1)
                 self.domains[name] = int(domid)
-            elif kind == "vm":
-                domid, _, path = rest.partition(" ")
-                self._vm[int(domid)] = path
             elif not NOISE.match(line):
                 self.things[line] += 1
         self.domains.pop("Domain-0", None)
+        # /vm/UUID cannot be told apart by domid: as many as there are domains are fine
+        vms = sorted(thing for thing in self.things if thing.startswith("xenstore /vm/"))
+        self._vms = set(vms[:len(self.domains) + 1])
 
     def owned_by(self, domid):
         """Does a thing belong to the domain of that number?  (A function of the thing.)"""
-        vm = self._vm.get(domid) or "/no/such"
         pattern = re.compile(
             rf"^process .*-xen-domid {domid} |^(netdev|port) .*\bvif{domid}\.|"
             rf"^file .*/(qmp-libxl-|qmp-libxenstat-|vnc-|userdata-[a-z]\.){domid}(\.|$)|"
             rf"^file /run/xen-colo/{domid}\.sock|^xenstore /(local/domain|libxl)/{domid}$|"
-            rf"^xenstore {re.escape(vm)}$|^file .*\b(dom)?{domid}\.(ckpt|state|img|save)|"
+            rf"^file .*\b(dom)?{domid}\.(ckpt|state|img|save)|"
             rf"^file .*/(qemu-save|qemu-resume)\.{domid}$")
-        return lambda thing: bool(pattern.search(thing))
+        return lambda thing: bool(pattern.search(thing)) or thing in self._vms
 
     def beyond(self, baseline, guests=()):
         """What is here, is not in the baseline and belongs to none of these guests.
