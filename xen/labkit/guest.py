@@ -13,7 +13,7 @@ from .errors import LabError
 from .wait import Deadline, wait_for
 
 HOME = "/var/lib/colo-guest"            # in dom0; the same on every host
-CMDLINE = "console=ttyS0 quiet mitigations=off nopv xen_nopv no_timer_check panic=-1"
+CMDLINE = "console=ttyS0 quiet mitigations=off nopv xen_nopv no_timer_check nowatchdog panic=-1"
 BOOT_DEADLINE = 600
 
 

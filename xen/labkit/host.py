@@ -119,11 +119,24 @@ class Host:
         """All that guest NAME has written on its serial port on this host."""
         return self.run(["cat", f"/var/log/colo-guest/{name}.serial"], check=False).stdout
 
-    def serial_input(self, name, line):
-        """Type one line on the guest's serial port."""
-        domid = self.domid(name)
-        tty = self.out(["xenstore-read", f"/local/domain/{domid}/serial/0/tty"])
-        self.run(f"printf '%s\\n' {_quote(line)} >{tty}")
+    def serial_input(self, name, line, timeout=30):
+        """Type one command on the guest's serial port; returns the answer line."""
+        # QEMU looks once a second whether somebody holds the pty, and takes no input
+        # before, so hold it, reading along, until the log has a line more that is no tick.
+        # (In a subshell: a session's leader would make the pty its controlling terminal.)
+        script = r"""
+            tty=$(xenstore-read "/local/domain/$(xl domid "$1")/serial/0/tty") || exit 1
+            log=/var/log/colo-guest/$1.serial
+            lines() { grep -av '^tick ' "$log" | grep -ac ''; }
+            had=$(lines)
+            (
+                exec 3<>"$tty"
+                printf '%s\n' "$2" >&3
+                until [ "$(lines)" -gt "$had" ]; do read -r -t 1 _ <&3; done
+            )
+            grep -av '^tick ' "$log" | tail -n +$((had + 1)) | head -n 1
+        """
+        return self.out(["bash", "-c", script, "bash", name, line], timeout=timeout)
 
     def console_text(self):
         """Xen's and dom0's messages."""
