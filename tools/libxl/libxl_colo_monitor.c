@@ -32,6 +32,7 @@ int colo_monitor_start_ops(struct colo_shared *sh, const struct colo_monitor_opt
         .sh = sh, .opts = *opts, .ops = ops, .priv = priv, .fd = -1, .pidfd = -1};
     sigset_t all, old;
     int fds[2] = {-1, -1};
+    pid_t pid;
     int rc;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds)) {
@@ -48,15 +49,16 @@ int colo_monitor_start_ops(struct colo_shared *sh, const struct colo_monitor_opt
     /* No signal between the fork and the child's own handlers. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
-    out->pid = fork();
-    if (!out->pid) {
+    pid = fork();
+    if (!pid) {
         close(fds[0]);
         colo_monitor_child(&child);
     }
-    rc = out->pid < 0 ? colo_fail_errno(err, errno, "starting the monitor") : 0;
+    rc = pid < 0 ? colo_fail_errno(err, errno, "starting the monitor") : 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc)
         goto out;
+    out->pid = pid;
     out->fd = fds[0];
     fds[0] = -1;
 out:
