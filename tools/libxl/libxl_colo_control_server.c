@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -43,6 +44,7 @@ struct colo_control_server {
 static int bind_and_listen(int fd, uint32_t domid, const struct sockaddr_un *sun,
                            struct colo_err *err)
 {
+    struct sockaddr_un before = {.sun_family = AF_UNIX};
     struct colo_err why = {0};
     int other;
 
@@ -55,10 +57,16 @@ static int bind_and_listen(int fd, uint32_t domid, const struct sockaddr_un *sun
         *err = why;
         return -1;
     }
-    unlink(sun->sun_path); /* of a monitor that was killed */
-    if (fchmod(fd, 0600) || bind(fd, (const struct sockaddr *)sun, sizeof(*sun)) ||
-        listen(fd, CLIENTS))
-        return colo_fail_errno(err, errno, "cannot listen on %s", sun->sun_path);
+    /* Under its own name only when it listens: until then it would look like a stale one, which
+     * colo_control_list removes.  That of a monitor that was killed is replaced. */
+    snprintf(before.sun_path, sizeof(before.sun_path), "%.90s.new", sun->sun_path);
+    unlink(before.sun_path);
+    if (fchmod(fd, 0600) || bind(fd, (const struct sockaddr *)&before, sizeof(before)) ||
+        listen(fd, CLIENTS) || rename(before.sun_path, sun->sun_path)) {
+        colo_fail_errno(err, errno, "cannot listen on %s", sun->sun_path);
+        unlink(before.sun_path);
+        return -1;
+    }
     return 0;
 }
 
