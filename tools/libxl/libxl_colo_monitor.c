@@ -157,6 +157,11 @@ static int hear_answer(struct colo_monitor *m, int cancel_fd, colo_time deadline
     }
 }
 
+static int taken(struct colo_err *err)
+{
+    return colo_fail(err, COLO_ERR_STOPPED, "retired", "another session has taken the guest over");
+}
+
 /* What WATCH and REPROTECT are answered with. */
 static int hand_over(struct colo_monitor *m, enum colo_monitor_msg_type how, struct colo_err *err)
 {
@@ -171,6 +176,8 @@ static int hand_over(struct colo_monitor *m, enum colo_monitor_msg_type how, str
         return -1;
     if (msg.type == COLO_MSG_WATCHING)
         return 0;
+    if (msg.type == COLO_MSG_RETIRED)
+        return taken(err);
     if (err)
         *err = msg.err;
     return -1;

@@ -220,7 +220,7 @@ static void hear_session(struct mon *m, bool process_gone)
         follow_domid(m, m->c.sh->recovery.domid);
         break;
     case COLO_MSG_END:
-        colo_monitor_log("the session is over, the guest is not here");
+        colo_monitor_log("the session is over, and there is nothing to watch");
         end(m, 0);
     case COLO_MSG_WATCH:
     case COLO_MSG_REPROTECT:

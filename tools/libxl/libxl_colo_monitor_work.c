@@ -43,10 +43,7 @@ static bool recover(struct mon *m)
     bool here = false;
     int rc;
 
-    /* Killed while it wrote the status: the count would be odd for ever. */
-    if (atomic_load(&sh->seq) & 1)
-        atomic_fetch_add(&sh->seq, 1);
-    colo_monitor_log("the session of %s (process killed?) ended without a word: undoing",
+    colo_monitor_log("the session of %s ended without a word: undoing",
                      sh->recovery.name[0] ? sh->recovery.name : "a guest");
     rc = m->c.ops->recover(m->c.priv, sh, m->c.opts.role, &here, &err);
     if (rc)

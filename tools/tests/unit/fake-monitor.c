@@ -115,7 +115,7 @@ bool has_socket(uint32_t domid)
 
 void start_monitor(enum colo_role role, struct colo_monitor *m)
 {
-    const struct colo_monitor_opts opts = {.role = role, .logfile = "/dev/null"};
+    const struct colo_monitor_opts opts = {.role = role, .logfile = "/nonexistent/log"};
     struct colo_err err = {0};
 
     if (colo_monitor_start_ops(sh, &opts, &fake_ops, fake, m, &err))
