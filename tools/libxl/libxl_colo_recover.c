@@ -215,8 +215,11 @@ static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err 
         r = qmp_run(q, "cont", NULL, &e);
         note(r, &e, &rc, err);
     }
-    r = qmp_run(q, "xen-set-global-dirty-log", "{\"enable\":false}", &e);
-    note(r, &e, &rc, err);
+    /* Whether it is on is not known, and QEMU (7.2) aborts when it is told to switch off what is
+     * off, while switching on twice does nothing. */
+    r = qmp_run(q, "xen-set-global-dirty-log", "{\"enable\":true}", &e) ||
+        qmp_run(q, "xen-set-global-dirty-log", "{\"enable\":false}", &e);
+    note(r ? -1 : 0, &e, &rc, err);
     drop_image_nodes(q);
     colo_qmp_close(q);
     return rc;
