@@ -7,7 +7,7 @@ import time
 import pytest
 
 from labkit import wait_for
-from labkit.protect import control, sessions
+from labkit.protect import control
 
 
 def test_fifty_checkpoints_of_equal_copies(world, record_property):
@@ -69,22 +69,24 @@ def test_status_of_both_sides(world):
 def test_second_session_is_refused(world):
     protection = world.protect("-i", "500")
     again = world.start()
-    assert again.wait_end(30) != 0
-    assert "already-protected" in again.output() or "already protected" in again.output(), \
-        again.output()
+    assert again.wait_end(30) == 2
+    assert "[already-protected]" in again.output(), again.output()
     made = protection.status()["checkpoints"]
     protection.wait_checkpoints(made + 2)
     world.memory.check()
 
 
 def test_stop_on_request(world):
-    """The control socket's stop: the guest runs on at the primary, from either side."""
-    for side in (world.p, world.s):
-        protection = world.protect()
-        domid = sessions(side)[world.guest.name]["domid"]
-        assert "ok" in control(side, domid, "stop")
-        world.unprotected(protection)
-        world.nothing_at(world.s)
+    """xl colo-stop, over ssh as operators do it: the guest runs on at the primary."""
+    protection = world.protect(via="ssh")
+    made = protection.status()["checkpoints"]
+    world.p.run(["xl", "colo-checkpoint", world.guest.name])
+    protection.wait_checkpoints(made + 1)
+    world.p.run(["xl", "colo-stop", world.guest.name])
+    assert protection.wait_end(30) == 0
+    assert world.unprotected(protection)["last_reason"] == "operator-stop"
+    world.nothing_at(world.s)
+    world.nothing_at(world.p, [world.guest.name])
     world.memory.check()
 
 

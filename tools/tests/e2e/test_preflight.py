@@ -16,8 +16,8 @@ def refused(stage, name, p, s, reason, *options):
     """`xl remus --colo` of that guest is refused for that reason, and leaves nothing."""
     before = p.domains()
     protection = stage.protect(name, p, s, *options)
-    assert protection.wait_end(60) != 0
-    assert reason in protection.output(), protection.output()
+    assert protection.wait_end(60) == 2
+    assert f"[{reason}]" in protection.output(), protection.output()
     assert p.domains() == before
     return protection.output()
 
@@ -82,15 +82,15 @@ def test_no_memory_there(world):
 
 def test_no_such_guest(world):
     protection = world.stage.protect("nobody", world.p, world.s)
-    assert protection.wait_end(30) != 0
-    assert "nobody" in protection.output()
+    assert protection.wait_end(30) == 2
+    assert "[no-such-guest]" in protection.output()
     still_well(world)
 
 
 def test_no_such_host(world):
-    protection = world.start(transport="exec ssh nowhere.invalid true")
-    assert protection.wait_end(30) != 0
-    assert protection.output().strip()
+    protection = world.start("-s", "ssh nowhere.invalid", via="ssh")
+    assert protection.wait_end(60) == 2
+    assert "no-connection" in protection.output(), protection.output()
     still_well(world)
 
 

@@ -4,6 +4,7 @@
 import signal
 
 from labkit import wait_for
+from labkit.protect import sessions
 
 
 def after(world, protection):
@@ -15,7 +16,7 @@ def after(world, protection):
 
 def test_ctrl_c(world):
     """As a person does it: a terminal sends SIGINT to xl and to its ssh alike."""
-    protection = world.protect("-i", "300", tty=True)
+    protection = world.protect("-i", "300", tty=True, via="ssh")
     protection.interrupt()
     after(world, protection)
 
@@ -25,7 +26,12 @@ def test_ctrl_c_during_the_first_sync(world):
     wait_for(lambda: (s := protection.status()) and s["state"] == "PRECOPY", 60,
              "the first sync to begin", 0.05)
     protection.interrupt()
-    after(world, protection)
+    assert protection.wait_end(60) == 2
+    if sessions(world.p):       # an earlier session's monitor had the guest: this one's has it now
+        world.unprotected(protection)
+    world.nothing_at(world.s)
+    world.nothing_at(world.p, [world.guest.name])
+    world.memory.check()
 
 
 def test_terminate_the_primary(world):

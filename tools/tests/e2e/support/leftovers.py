@@ -56,7 +56,7 @@ class Picture:
         pattern = re.compile(
             rf"^process .*-xen-domid {domid} |^(netdev|port) .*\bvif{domid}\.|"
             rf"^file .*/(qmp-libxl-|qmp-libxenstat-|vnc-|userdata-[a-z]\.){domid}(\.|$)|"
-            rf"^file /run/xen-colo/{domid}\.sock|^xenstore /(local/domain|libxl)/{domid}$|"
+            rf"^file /run/xen-colo/{domid}\.(sock|lock)|^xenstore /(local/domain|libxl)/{domid}$|"
             rf"^file .*\b(dom)?{domid}\.(ckpt|state|img|save)|"
             rf"^file .*/(qemu-save|qemu-resume)\.{domid}$")
         return lambda thing: bool(pattern.search(thing)) or thing in self._vms

@@ -120,6 +120,7 @@ class Stage:
     # protections ------------------------------------------------------------------
 
     def protect(self, name, primary, secondary, *options, **more):
+        more.setdefault("via", "tcp")
         one = Protection(self.lab, name, primary.name, secondary.name, options, **more)
         self.protections.append(one)
         return one
@@ -138,7 +139,7 @@ class Stage:
             host = self.lab[name]
             if not host.running() or name in self._booting:
                 continue
-            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*")
+            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*; pkill -x socat", check=False)
             keep = [GUEST.name] if self.guest and GUEST.name in host.domains() else []
             assert_nothing_left(host, self.baseline[name], keep)
         self.boot_what_is_off()
