@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "xc_sr_verify.h"
@@ -236,6 +237,7 @@ static int first_image(struct primary *p, struct colo_err *err)
 
     st = colo_status_begin(s->shared);
     st->sync_ns = colo_now() - begun;
+    st->protected_since_wall = time(NULL);
     colo_status_end(s->shared);
     colo_session_say(s, "protected: first sync took %.1f s, the guest was paused for %.0f ms",
                      (double)(colo_now() - begun) / 1e9, (double)p->steps.total / 1e6);
