@@ -339,6 +339,7 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
     int rc = 0, r;
 
     (void)priv;
+    (void)role; /* what was noted says it all */
     *guest_here = false;
     switch (what) {
     case COLO_RECOVER_NOTHING:
@@ -354,10 +355,9 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
         break;
     case COLO_RECOVER_RUN_ON:
     case COLO_RECOVER_TAKEOVER:
-        colo_monitor_log("%s of %s, domain %u, %s",
-                         what == COLO_RECOVER_TAKEOVER ? "completing the takeover" : "the life",
-                         rec->name, rec->domid,
-                         role == COLO_PRIMARY ? "goes on unprotected" : "goes on on this host");
+        colo_monitor_log(what == COLO_RECOVER_TAKEOVER ? "completing the takeover of %s, domain %u"
+                                                       : "%s, domain %u, is to run on unprotected",
+                         rec->name, rec->domid);
         rc = run_on(rec, guest_here, err);
         if (*guest_here && what == COLO_RECOVER_TAKEOVER) {
             r = become_guest(rec, &e);
