@@ -20,6 +20,10 @@
 #define BATCH     1024
 #define MAX_LOCAL 64
 
+/* Of a PC's CMOS: seconds to year with the alarms between them, and the century. */
+#define CMOS_DATE_BYTES 10
+#define CMOS_CENTURY    0x32
+
 /*
  * Fields of the HVM context that move though the domain is suspended: Xen works them out from the
  * time at which the context is read.
@@ -29,8 +33,16 @@ static const struct mask {
     uint32_t offset, length;
 } masks[] = {
     {HVM_SAVE_CODE(CPU), offsetof(struct hvm_hw_cpu, tsc), 8},
+    /* date and time, which Xen brings up to date when it saves and when it loads */
+    {HVM_SAVE_CODE(RTC), offsetof(struct hvm_hw_rtc, cmos_data), CMOS_DATE_BYTES},
+    {HVM_SAVE_CODE(RTC), offsetof(struct hvm_hw_rtc, cmos_data) + CMOS_CENTURY, 1},
+    /* the counter, and the comparators of periodic timers, which follow it */
     {HVM_SAVE_CODE(HPET), offsetof(struct hvm_hw_hpet, mc64), 8},
-    {HVM_SAVE_CODE(PMTIMER), offsetof(struct hvm_hw_pmtimer, tmr_val), 4},
+    {HVM_SAVE_CODE(HPET), offsetof(struct hvm_hw_hpet, timers[0].cmp), 8},
+    {HVM_SAVE_CODE(HPET), offsetof(struct hvm_hw_hpet, timers[1].cmp), 8},
+    {HVM_SAVE_CODE(HPET), offsetof(struct hvm_hw_hpet, timers[2].cmp), 8},
+    /* the counter, and its carry in the lowest bits of the status */
+    {HVM_SAVE_CODE(PMTIMER), offsetof(struct hvm_hw_pmtimer, tmr_val), 5},
 };
 
 static uint64_t hash_of(const void *buf, size_t len)
@@ -166,6 +178,22 @@ static int hash_context(unsigned char *buf, size_t len, struct xc_sr_digest *out
     return 0;
 }
 
+/*
+ * QEMU has a real-time clock of its own beside Xen's, and saves its date and time, too: right
+ * behind the section's name and two 32-bit numbers.
+ */
+static void mask_devices(unsigned char *buf, size_t len)
+{
+    static const char section[] = "mc146818rtc";
+    const size_t data = sizeof(section) - 1 + 8;
+    unsigned char *p = memmem(buf, len, section, sizeof(section) - 1);
+
+    if (!p || (size_t)(buf + len - p) < data + CMOS_CENTURY + 1)
+        return;
+    memset(p + data, 0, CMOS_DATE_BYTES);
+    p[data + CMOS_CENTURY] = 0;
+}
+
 int xc_sr_digest_make(struct xc_sr_domain *d, struct xc_sr_digest *out, struct colo_err *err)
 {
     struct xc_sr_domain_info info;
@@ -190,6 +218,8 @@ int xc_sr_digest_make(struct xc_sr_domain *d, struct xc_sr_digest *out, struct c
     buf = NULL;
     if (d->ops->devices_save(d, &buf, &len, err))
         goto out;
+    if (len)
+        mask_devices(buf, len);
     out->devices = hash_of(buf, len);
     rc = 0;
 

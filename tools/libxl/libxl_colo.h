@@ -16,7 +16,7 @@ struct colo_config {
     uint32_t heartbeat_ms;    /* default 100 */
     uint32_t heartbeat_misses; /* default 5 */
     uint64_t staging_cap;     /* bytes of a checkpoint held in memory on the secondary; 0 = default */
-    bool verify;              /* prove both copies equal at each checkpoint (a test mode) */
+    uint32_t verify_every;    /* prove both copies equal at every Nth checkpoint; 0 = never */
     bool takeover_on_silence; /* secondary's policy without a fence command; default true */
     bool force;               /* -F: accept what is merely unwise */
 };

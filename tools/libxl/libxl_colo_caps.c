@@ -30,7 +30,6 @@ char *colo_caps_to_json(const struct colo_caps *c)
         colo_json_put_int(g, "heartbeat_misses", c->heartbeat_misses);
         colo_json_put_int(g, "interval_max_ms", c->interval_max_ms);
         colo_json_put_int(g, "interval_min_ms", c->interval_min_ms);
-        colo_json_put_bool(g, "verify", c->verify);
     }
     colo_json_close(g);
     return colo_json_gen_finish(g);
@@ -87,7 +86,6 @@ static int take_primary(const struct colo_json *j, struct colo_caps *c, struct c
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
                          "the peer's generation is %lld", (long long)generation);
     c->generation = (uint64_t)generation;
-    c->verify = colo_json_get_bool(j, "verify", false);
     return 0;
 }
 

@@ -88,7 +88,7 @@ static char *reply_status(struct mon *m)
     return reply;
 }
 
-static void send_session(struct mon *m, enum colo_monitor_msg_type type, uint32_t value,
+static bool send_session(struct mon *m, enum colo_monitor_msg_type type, uint32_t value,
                          const struct colo_err *err)
 {
     struct colo_monitor_msg msg = {.type = type, .value = value};
@@ -96,8 +96,8 @@ static void send_session(struct mon *m, enum colo_monitor_msg_type type, uint32_
     if (err)
         msg.err = *err;
     /* Never wait for the session: with so many messages unread, one more tells it nothing. */
-    if (m->c.fd >= 0)
-        send(m->c.fd, &msg, sizeof(msg), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return m->c.fd >= 0 &&
+           (send(m->c.fd, &msg, sizeof(msg), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 || errno == EAGAIN);
 }
 
 static char *pass_on(struct mon *m, enum colo_monitor_cmd cmd)
@@ -268,10 +268,11 @@ static void hear_worker(struct mon *m)
             break;
         pthread_join(m->thread, NULL);
         m->phase = PHASE_SERVING;
-        if (m->c.fd >= 0)
-            send_session(m, COLO_MSG_REBOOTED, msg.value, NULL);
-        else /* nobody is left to protect it again */
+        if (!send_session(m, COLO_MSG_REBOOTED, msg.value, NULL)) {
+            /* Nobody is left to protect it again: that is no killed session. */
+            drop_session(m);
             colo_monitor_work(m, false, false);
+        }
         break;
     case COLO_MSG_GONE:
         if (msg.err.cls)

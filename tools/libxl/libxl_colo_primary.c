@@ -76,7 +76,6 @@ static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err 
     caps->heartbeat_misses = c->heartbeat_misses;
     caps->interval_max_ms = c->interval_max_ms;
     caps->interval_min_ms = c->interval_min_ms;
-    caps->verify = c->verify;
     return colo_xen_version(b->ctx, &b->s, caps->xen, sizeof(caps->xen), err);
 }
 

@@ -46,9 +46,6 @@ static int receive_tail(struct secondary *q, struct colo_err *err)
     if (last != LIBXL_SR_REC_CHECKPOINT_END)
         return colo_fail(err, COLO_ERR_PROTOCOL, "unexpected-end",
                          "the stream ended where a checkpoint's end was due");
-    if (s->config.verify && !q->digest.data)
-        return colo_fail(err, COLO_ERR_PROTOCOL, "no-digest",
-                         "a checkpoint came without the digest that was agreed on");
     return 0;
 }
 
@@ -63,7 +60,7 @@ static int load_devices(struct secondary *q, struct colo_err *err)
     return 0;
 }
 
-/* Test mode: are both copies, suspended now, equal? */
+/* Test mode, when the primary sent a digest: are both copies, suspended now, equal? */
 static int verify(struct secondary *q, struct colo_err *err)
 {
     struct colo_session *s = q->s;
@@ -72,7 +69,7 @@ static int verify(struct secondary *q, struct colo_err *err)
     char text[300];
     int rc = -1;
 
-    if (!s->config.verify)
+    if (!q->digest.data)
         return 0;
     if (xc_sr_digest_unpack(q->digest.data, q->digest.length, &theirs, err) ||
         xc_sr_digest_make(s->dom, &mine, err))

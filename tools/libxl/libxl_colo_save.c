@@ -73,6 +73,13 @@ static int send_devices(struct primary *p, struct colo_err *err)
     return rc;
 }
 
+static bool verify_due(const struct primary *p)
+{
+    uint32_t every = p->s->config.verify_every;
+
+    return every && p->s->ls.tag.checkpoint % every == 0;
+}
+
 /* Test mode: a digest of the whole suspended guest goes with the checkpoint. */
 static int send_digest(struct primary *p, struct colo_err *err)
 {
@@ -106,7 +113,7 @@ static int send_image(struct primary *p, struct colo_err *err)
     p->steps.context = step(p);
     if (send_devices(p, err))
         return -1;
-    if (s->config.verify && send_digest(p, err))
+    if (verify_due(p) && send_digest(p, err))
         return -1;
     if (libxl_stream_write_checkpoint_end(&s->ls, err))
         return -1;
@@ -178,7 +185,7 @@ static void account(struct primary *p, enum colo_trigger why)
     st->sent = v->sent + v->zero;
     st->total_sent += v->sent + v->zero;
     st->last_steps = p->steps;
-    if (s->config.verify)
+    if (verify_due(p))
         st->verified++;
     colo_status_end(s->shared);
     if (why != COLO_TRIGGER_FIRST)

@@ -51,7 +51,6 @@ static void adopt(struct bringup *b, const struct colo_caps *peer)
     s->config.heartbeat_misses = peer->heartbeat_misses;
     s->config.interval_max_ms = peer->interval_max_ms;
     s->config.interval_min_ms = peer->interval_min_ms;
-    s->config.verify = peer->verify;
     s->ls.tag.generation = peer->generation;
     if (uuid_parse(peer->session, s->ls.tag.session))
         uuid_clear(s->ls.tag.session);

@@ -68,6 +68,8 @@ void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
 {
     char reason[sizeof(why->reason) + 16];
 
+    /* We are leaving: nobody needs to know that we live, and the channel is ours alone. */
+    colo_heartbeat_stop(&s->hb);
     if (why->cls == COLO_ERR_PEER_EOF || why->cls == COLO_ERR_PEER_SILENT ||
         why->cls == COLO_ERR_STOPPED)
         return;

@@ -22,7 +22,6 @@ struct colo_caps {
     char session[40];
     uint64_t generation;
     uint32_t heartbeat_ms, heartbeat_misses, interval_max_ms, interval_min_ms;
-    bool verify;
 };
 char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
 /* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */

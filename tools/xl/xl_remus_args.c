@@ -22,7 +22,7 @@ const char xl_remus_usage[] =
     "      --on-silence takeover|stop  what HOST does when this host falls silent\n"
     "      --staging-cap MIB   memory for one checkpoint on HOST\n"
     "      --reprotect         protect the guest again after it rebooted\n"
-    "      --verify            prove both copies equal at every checkpoint (slow)\n"
+    "      --verify[=N]        prove both copies equal at every (Nth) checkpoint (slow)\n"
     "      --dry-run           only check whether the guest can be protected\n"
     "  -s SSHCMD               instead of ssh; \"\" = HOST is a shell command\n"
     "  -e                      leave no monitor in the background\n"
@@ -54,7 +54,7 @@ static const struct option remus_long[] = {
     {"heartbeat", required_argument, NULL, OPT_HEARTBEAT},
     {"heartbeat-misses", required_argument, NULL, OPT_HEARTBEAT_MISSES},
     {"staging-cap", required_argument, NULL, OPT_STAGING_CAP},
-    {"verify", no_argument, NULL, OPT_VERIFY},
+    {"verify", optional_argument, NULL, OPT_VERIFY},
     {"reprotect", no_argument, NULL, OPT_REPROTECT},
     {"on-silence", required_argument, NULL, OPT_ON_SILENCE},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
@@ -150,6 +150,7 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
 {
     bool min_given = false;
     int opt, rc = 0;
+    uint64_t n = 0;
 
     memset(out, 0, sizeof(*out));
     out->ssh = "ssh";
@@ -200,7 +201,8 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
                 for_receiver(out, "--on-silence", optarg);
             break;
         case OPT_VERIFY:
-            c->verify = true;
+            rc = xl_parse_number("--verify", optarg ? optarg : "1", 1, UINT32_MAX, &n, err);
+            c->verify_every = (uint32_t)n;
             break;
         case OPT_REPROTECT:
             out->reprotect = true;

@@ -106,7 +106,7 @@ static void side_init(struct side *x, enum colo_role role, struct pair *t, int e
     s->config.interval_min_ms = 0;
     s->config.heartbeat_ms = 10;
     s->config.heartbeat_misses = 50;
-    s->config.verify = true;
+    s->config.verify_every = 1;
     s->shared = colo_shared_new(&e);
     assert_non_null(s->shared);
     s->shared->status.role = role;
