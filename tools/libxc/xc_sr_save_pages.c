@@ -141,7 +141,7 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
     size_t n;
 
     w->progress.iter_done = 0;
-    w->progress.iter_pages = s->nr_gfns;
+    w->progress.iter_pages = s->tot_pages; /* most gfns of a small guest have no page */
     for (;;) {
         if (gfn >= s->nr_gfns) {
             /* The guest may have grown behind our back. */
@@ -164,15 +164,14 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
                 continue;
             if (flush_batch(s, true, err) < 0)
                 return -1;
-            w->progress.iter_done = gfn + i + 1;
-            w->progress.iter_pages = s->nr_gfns;
+            w->progress.iter_done += XC_SR_BATCH;
             tell(s, w, false);
         }
         gfn += n;
     }
     if (flush_batch(s, true, err) < 0)
         return -1;
-    w->progress.iter_done = w->progress.iter_pages = s->nr_gfns;
+    w->progress.iter_done = w->progress.iter_pages;
     tell(s, w, true);
     return 0;
 }

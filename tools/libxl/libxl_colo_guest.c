@@ -87,10 +87,17 @@ static int hook_cont(void *priv, struct colo_err *err)
     return qmp(priv, "cont", NULL, err);
 }
 
+/*
+ * QEMU 7.2 dies when it is told to switch off a log that is off already; switching on twice is
+ * harmless.  So off is always on, then off.
+ */
 static int hook_logdirty(void *priv, bool on, struct colo_err *err)
 {
-    return qmp(priv, "xen-set-global-dirty-log", on ? "{\"enable\":true}" : "{\"enable\":false}",
-               err);
+    static const char command[] = "xen-set-global-dirty-log";
+
+    if (qmp(priv, command, "{\"enable\":true}", err))
+        return -1;
+    return on ? 0 : qmp(priv, command, "{\"enable\":false}", err);
 }
 
 static int hook_save_begin(void *priv, struct colo_err *err)
