@@ -14,7 +14,12 @@
 
 #include "colo_err.h"
 
-enum xc_sr_staged_kind { XC_SR_STAGED_NONE, XC_SR_STAGED_DATA, XC_SR_STAGED_ZERO, XC_SR_STAGED_HOLE };
+enum xc_sr_staged_kind {
+    XC_SR_STAGED_NONE,
+    XC_SR_STAGED_DATA,
+    XC_SR_STAGED_ZERO,
+    XC_SR_STAGED_HOLE
+};
 
 struct xc_sr_staging;
 

@@ -17,11 +17,11 @@ struct xc_sr_ihdr { /* image header, big-endian */
     uint16_t reserved1;
     uint32_t reserved2;
 };
-#define XC_SR_IHDR_MARKER       UINT64_MAX
-#define XC_SR_IHDR_ID           UINT32_C(0x58454e46) /* "XENF" */
-#define XC_SR_IHDR_VERSION_MIN  2u
-#define XC_SR_IHDR_VERSION      3u
-#define XC_SR_IHDR_OPT_BIG      0x0001u
+#define XC_SR_IHDR_MARKER      UINT64_MAX
+#define XC_SR_IHDR_ID          UINT32_C(0x58454e46) /* "XENF" */
+#define XC_SR_IHDR_VERSION_MIN 2u
+#define XC_SR_IHDR_VERSION     3u
+#define XC_SR_IHDR_OPT_BIG     0x0001u
 
 struct xc_sr_dhdr { /* domain header */
     uint32_t type;
@@ -37,22 +37,22 @@ struct xc_sr_rhdr { /* record header; the body is padded to a multiple of 8 with
     uint32_t type;
     uint32_t length;
 };
-#define XC_SR_RECORD_ALIGN      8u
-#define XC_SR_RECORD_MAX        (UINT32_C(128) << 20) /* stock limit of a body */
-#define XC_SR_REC_OPTIONAL      UINT32_C(0x80000000)
+#define XC_SR_RECORD_ALIGN 8u
+#define XC_SR_RECORD_MAX   (UINT32_C(128) << 20) /* stock limit of a body */
+#define XC_SR_REC_OPTIONAL UINT32_C(0x80000000)
 
-#define XC_SR_REC_END                0x00u
-#define XC_SR_REC_PAGE_DATA          0x01u
-#define XC_SR_REC_X86_TSC_INFO       0x08u
-#define XC_SR_REC_HVM_CONTEXT        0x09u
-#define XC_SR_REC_HVM_PARAMS         0x0au
-#define XC_SR_REC_TOOLSTACK          0x0bu
-#define XC_SR_REC_VERIFY             0x0du
-#define XC_SR_REC_CHECKPOINT         0x0eu
-#define XC_SR_REC_DIRTY_PFN_LIST     0x0fu
-#define XC_SR_REC_STATIC_DATA_END    0x10u
-#define XC_SR_REC_X86_CPUID_POLICY   0x11u
-#define XC_SR_REC_X86_MSR_POLICY     0x12u
+#define XC_SR_REC_END              0x00u
+#define XC_SR_REC_PAGE_DATA        0x01u
+#define XC_SR_REC_X86_TSC_INFO     0x08u
+#define XC_SR_REC_HVM_CONTEXT      0x09u
+#define XC_SR_REC_HVM_PARAMS       0x0au
+#define XC_SR_REC_TOOLSTACK        0x0bu
+#define XC_SR_REC_VERIFY           0x0du
+#define XC_SR_REC_CHECKPOINT       0x0eu
+#define XC_SR_REC_DIRTY_PFN_LIST   0x0fu
+#define XC_SR_REC_STATIC_DATA_END  0x10u
+#define XC_SR_REC_X86_CPUID_POLICY 0x11u
+#define XC_SR_REC_X86_MSR_POLICY   0x12u
 
 /*
  * Ours, optional records (bit 31), only sent to a peer whose capabilities name them, in both

@@ -11,12 +11,12 @@
 #define COLO_PROTOCOL_VERSION 1
 
 struct colo_config {
-    uint32_t interval_max_ms; /* a checkpoint at least this often; default 5000 */
-    uint32_t interval_min_ms; /* and never sooner than this after the last; default 100 */
-    uint32_t heartbeat_ms;    /* default 100 */
+    uint32_t interval_max_ms;  /* a checkpoint at least this often; default 5000 */
+    uint32_t interval_min_ms;  /* and never sooner than this after the last; default 100 */
+    uint32_t heartbeat_ms;     /* default 100 */
     uint32_t heartbeat_misses; /* default 5 */
-    uint64_t staging_cap;     /* bytes of a checkpoint held in memory on the secondary; 0 = default */
-    uint32_t verify_every;    /* prove both copies equal at every Nth checkpoint; 0 = never */
+    uint64_t staging_cap;  /* bytes of a checkpoint held in memory on the secondary; 0 = default */
+    uint32_t verify_every; /* prove both copies equal at every Nth checkpoint; 0 = never */
     bool takeover_on_silence; /* secondary's policy without a fence command; default true */
     bool force;               /* -F: accept what is merely unwise */
 };

@@ -24,8 +24,8 @@ int colo_control_request(uint32_t domid, const char *command, colo_time deadline
                          struct colo_json **reply, struct colo_err *err);
 
 /* The same, but *line is the reply's text, malloc'ed, without its newline. */
-int colo_control_request_text(uint32_t domid, const char *command, colo_time deadline,
-                              char **line, struct colo_err *err);
+int colo_control_request_text(uint32_t domid, const char *command, colo_time deadline, char **line,
+                              struct colo_err *err);
 
 /* The domids that have a control socket that answers, ascending; *domids malloc'ed.  Stale sockets
  * are removed. */

@@ -168,10 +168,11 @@ void colo_guest_close(struct colo_guest *g)
 
 static const char *shutdown_word(int reason)
 {
-    static const char *const words[] = {"poweroff", "reboot", "suspend", "crash", "watchdog",
-                                        "soft-reset"};
+    static const char *const words[] = {"poweroff", "reboot",   "suspend",
+                                        "crash",    "watchdog", "soft-reset"};
 
-    return reason >= 0 && (size_t)reason < sizeof(words) / sizeof(words[0]) ? words[reason] : "shutdown";
+    return reason >= 0 && (size_t)reason < sizeof(words) / sizeof(words[0]) ? words[reason]
+                                                                            : "shutdown";
 }
 
 int colo_guest_event(void *priv, struct colo_err *err)

@@ -33,8 +33,8 @@ int colo_monitor_start(struct colo_shared *sh, const struct colo_monitor_opts *o
                        struct colo_monitor *out, struct colo_err *err);
 /* The same with other hands (tests). */
 int colo_monitor_start_ops(struct colo_shared *sh, const struct colo_monitor_opts *opts,
-                           const struct colo_monitor_ops *ops, void *priv,
-                           struct colo_monitor *out, struct colo_err *err);
+                           const struct colo_monitor_ops *ops, void *priv, struct colo_monitor *out,
+                           struct colo_err *err);
 
 enum colo_monitor_cmd {
     COLO_CMD_NONE,

@@ -28,8 +28,7 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
     const libxl_domain_build_info *b = &cfg->b_info;
 
     if (cfg->c_info.type != LIBXL_DOMAIN_TYPE_HVM)
-        return refuse(err, "not-hvm",
-                      "the guest is a %s guest; only HVM guests can be protected",
+        return refuse(err, "not-hvm", "the guest is a %s guest; only HVM guests can be protected",
                       libxl_domain_type_to_string(cfg->c_info.type));
     if ((domid && libxl_get_stubdom_id(ctx, domid)) || is_set(b->device_model_stubdomain))
         return refuse(err, "stubdom",
@@ -46,9 +45,10 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
     if (b->altp2m != LIBXL_ALTP2M_MODE_DISABLED)
         return refuse(err, "altp2m", "the guest uses altp2m; set altp2m=\"disabled\"");
     if (b->target_memkb && b->max_memkb > b->target_memkb)
-        return refuse(err, "populate-on-demand",
-                      "the guest's maxmem (%llu KiB) is above its memory (%llu KiB); make them equal",
-                      (unsigned long long)b->max_memkb, (unsigned long long)b->target_memkb);
+        return refuse(
+            err, "populate-on-demand",
+            "the guest's maxmem (%llu KiB) is above its memory (%llu KiB); make them equal",
+            (unsigned long long)b->max_memkb, (unsigned long long)b->target_memkb);
     return 0;
 }
 
@@ -84,7 +84,8 @@ static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
     for (int i = 0; i < cfg->num_nics; i++)
         if (cfg->nics[i].nictype == LIBXL_NIC_TYPE_VIF)
             return refuse(err, "nic-model",
-                          "NIC %d is a PV-only vif; give it type=ioemu and a model such as e1000", i);
+                          "NIC %d is a PV-only vif; give it type=ioemu and a model such as e1000",
+                          i);
     return 0;
 }
 

@@ -22,11 +22,11 @@
 struct secondary {
     struct colo_session *s;
     struct xc_sr_restore restore;
-    bool built;      /* the first image is in: the copy could carry on */
-    bool runs;       /* it has run */
+    bool built; /* the first image is in: the copy could carry on */
+    bool runs;  /* it has run */
     bool suspended;
-    bool applying;   /* between the first and the last change to our copy */
-    bool failover;   /* the operator says that the primary is dead */
+    bool applying; /* between the first and the last change to our copy */
+    bool failover; /* the operator says that the primary is dead */
     struct libxl_sr_times times;
     void *devices; /* of the image being received */
     size_t devices_len;
@@ -75,7 +75,8 @@ static int verify(struct secondary *q, struct colo_err *err)
         xc_sr_digest_make(s->dom, &mine, err))
         goto out;
     if (xc_sr_digest_diff(&theirs, &mine, text, sizeof(text))) {
-        colo_fail(err, COLO_ERR_LOCAL, "verify-mismatch", "the copies differ at checkpoint %llu: %s",
+        colo_fail(err, COLO_ERR_LOCAL, "verify-mismatch",
+                  "the copies differ at checkpoint %llu: %s",
                   (unsigned long long)s->ls.tag.checkpoint, text);
         goto out;
     }
@@ -162,8 +163,8 @@ static int first_image(struct secondary *q, struct colo_err *err)
     uint32_t last;
 
     colo_state_set(s->shared, COLO_STATE_PRECOPY);
-    if (libxl_stream_read_libxc_context(&s->ls, err) ||
-        xc_sr_restore_headers(&q->restore, err) || xc_sr_restore_load(&q->restore, &last, err))
+    if (libxl_stream_read_libxc_context(&s->ls, err) || xc_sr_restore_headers(&q->restore, err) ||
+        xc_sr_restore_load(&q->restore, &last, err))
         return -1;
     if (last != XC_SR_REC_CHECKPOINT)
         return colo_fail(err, COLO_ERR_PROTOCOL, "unexpected-end",
@@ -338,7 +339,8 @@ static int take_over(struct secondary *q, struct colo_err *err)
     colo_status_end(s->shared);
     s->shared->recovery.suspended = false;
     s->shared->recovery.restore_name = false;
-    colo_session_say(s, "took over: the guest runs here (%.0f ms after the primary was judged lost)",
+    colo_session_say(s,
+                     "took over: the guest runs here (%.0f ms after the primary was judged lost)",
                      (double)(colo_now() - t0) / 1e6);
     return 0;
 }

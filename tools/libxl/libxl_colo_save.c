@@ -359,8 +359,7 @@ static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct co
             return colo_fail_errno(err, errno, "poll");
         if (fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
-        if (fds[2].revents && s->hooks.guest_event &&
-            s->hooks.guest_event(s->hooks.priv, err))
+        if (fds[2].revents && s->hooks.guest_event && s->hooks.guest_event(s->hooks.priv, err))
             return -1;
     }
 }

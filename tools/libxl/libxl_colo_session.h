@@ -13,11 +13,11 @@
 
 /* ---- capabilities: COLO_CAPS, JSON, exchanged first (libxl_colo_caps.c) ---- */
 struct colo_caps {
-    uint32_t protocol;      /* COLO_PROTOCOL_VERSION */
-    char xen[64];           /* "4.17.7" and what follows: must be equal */
-    char qemu[96];          /* the device model's version, "" when not known yet */
+    uint32_t protocol; /* COLO_PROTOCOL_VERSION */
+    char xen[64];      /* "4.17.7" and what follows: must be equal */
+    char qemu[96];     /* the device model's version, "" when not known yet */
     char host[128];
-    bool zero_pages, tags;  /* features; used when both sides have them */
+    bool zero_pages, tags; /* features; used when both sides have them */
     /* only from the primary */
     char session[40];
     uint64_t generation;
@@ -47,12 +47,12 @@ void colo_heartbeat_stop(struct colo_heartbeat *hb); /* idempotent */
 /* ---- the session ---- */
 /* How long a step may take before it counts as failed.  The peer's death is noticed by its
  * silence long before; these bound a peer, or a part of this host, that lives but hangs. */
-#define COLO_T_HANDSHAKE (60 * 1000 * COLO_MS)   /* peer's answer to the capabilities */
-#define COLO_T_BUILD     (300 * 1000 * COLO_MS)  /* peer builds its domain, first image applied */
-#define COLO_T_SUSPEND   (30 * 1000 * COLO_MS)   /* vCPUs stopped */
-#define COLO_T_QMP       (30 * 1000 * COLO_MS)   /* one QEMU command */
+#define COLO_T_HANDSHAKE  (60 * 1000 * COLO_MS)  /* peer's answer to the capabilities */
+#define COLO_T_BUILD      (300 * 1000 * COLO_MS) /* peer builds its domain, first image applied */
+#define COLO_T_SUSPEND    (30 * 1000 * COLO_MS)  /* vCPUs stopped */
+#define COLO_T_QMP        (30 * 1000 * COLO_MS)  /* one QEMU command */
 #define COLO_T_CHECKPOINT (60 * 1000 * COLO_MS)  /* one record of a checkpoint, either way */
-#define COLO_T_GOODBYE   (1000 * COLO_MS)        /* a STOP that nobody may be reading */
+#define COLO_T_GOODBYE    (1000 * COLO_MS)       /* a STOP that nobody may be reading */
 
 struct colo_session;
 /* What a session asks of the host around it; any member may be NULL (unit tests). */
@@ -79,9 +79,9 @@ struct colo_session {
     struct libxl_stream ls;
     struct colo_heartbeat hb;
     struct xc_sr_domain *dom;
-    uint64_t max_gfns; /* no pfn of either side is at or above it */
+    uint64_t max_gfns;             /* no pfn of either side is at or above it */
     uint32_t xen_major, xen_minor; /* for the stream's header */
-    bool zero_pages;   /* negotiated */
+    bool zero_pages;               /* negotiated */
 };
 
 /* After the capabilities: silence limit on, heartbeat on. */
@@ -101,9 +101,9 @@ void colo_session_count_bytes(struct colo_session *s);
 int colo_save_run(struct colo_session *s, struct colo_err *err);
 
 enum colo_restore_end {
-    COLO_RESTORE_FAILED,  /* the copy is not usable: destroy it */
-    COLO_RESTORE_YIELD,   /* the guest lives at the primary: destroy the copy */
-    COLO_RESTORE_TAKEN,   /* the copy is the guest now and runs, dirty logs off */
+    COLO_RESTORE_FAILED, /* the copy is not usable: destroy it */
+    COLO_RESTORE_YIELD,  /* the guest lives at the primary: destroy the copy */
+    COLO_RESTORE_TAKEN,  /* the copy is the guest now and runs, dirty logs off */
 };
 /* The lock-step of the secondary, from LIBXC_CONTEXT on.  Returns -1 always, *end says how. */
 int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct colo_err *err);

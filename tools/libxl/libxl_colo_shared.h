@@ -15,12 +15,12 @@
 /* What this host would be left with if the session vanished now.  Each field is set before the
  * thing is done and cleared after it is undone, by plain stores: undoing is always idempotent. */
 struct colo_recovery {
-    uint32_t domid;   /* our copy; 0 = none exists */
-    bool destroy;     /* our copy is not the guest: destroy it (secondary before takeover) */
-    bool logdirty;    /* dirty logs may be on */
-    bool suspended;   /* vCPUs and QEMU may be stopped by us */
-    bool restore_name; /* takeover under way: the domain must get `name` and its NICs */
-    char name[128];   /* the guest's own name */
+    uint32_t domid;        /* our copy; 0 = none exists */
+    bool destroy;          /* our copy is not the guest: destroy it (secondary before takeover) */
+    bool logdirty;         /* dirty logs may be on */
+    bool suspended;        /* vCPUs and QEMU may be stopped by us */
+    bool restore_name;     /* takeover under way: the domain must get `name` and its NICs */
+    char name[128];        /* the guest's own name */
     struct colo_nics nics; /* isolated NICs (secondary) */
     /* The guest has no monitor but ours: stock xl's exits when the guest is first suspended.  Set
      * by colo_state_set, or by the session that retired an older monitor of ours; never cleared. */

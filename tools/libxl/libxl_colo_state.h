@@ -33,7 +33,8 @@ const char *colo_state_name(enum colo_state s); /* "LOCKSTEP" */
 const char *colo_role_name(enum colo_role r);   /* "primary" */
 bool colo_state_legal(enum colo_role role, enum colo_state from, enum colo_state to);
 
-enum colo_trigger { /* why a checkpoint was made */
+/* Why a checkpoint was made. */
+enum colo_trigger {
     COLO_TRIGGER_FIRST,
     COLO_TRIGGER_PERIOD,
     COLO_TRIGGER_REQUEST,    /* xl colo-checkpoint */
@@ -46,14 +47,14 @@ const char *colo_trigger_name(enum colo_trigger t); /* "period" */
 
 /* The steps of a pause, nanoseconds, of one checkpoint. */
 struct colo_pause_steps {
-    int64_t suspend;     /* vCPUs and device model stopped */
+    int64_t suspend;      /* vCPUs and device model stopped */
     int64_t peer_suspend; /* waiting for SVM_SUSPENDED and its list, beyond our own work */
-    int64_t dirty_log;   /* reading our log, merging the list */
-    int64_t pages_map;   /* mapping */
-    int64_t pages_write; /* writing to the peer */
-    int64_t context;     /* TSC, HVM context, params */
-    int64_t device_save; /* waiting for QEMU beyond our own work */
-    int64_t peer_apply;  /* CHECKPOINT_END to SVM_READY */
+    int64_t dirty_log;    /* reading our log, merging the list */
+    int64_t pages_map;    /* mapping */
+    int64_t pages_write;  /* writing to the peer */
+    int64_t context;      /* TSC, HVM context, params */
+    int64_t device_save;  /* waiting for QEMU beyond our own work */
+    int64_t peer_apply;   /* CHECKPOINT_END to SVM_READY */
     int64_t resume;
     int64_t total;
     /* told by the peer */
@@ -64,7 +65,7 @@ struct colo_status {
     enum colo_role role;
     enum colo_state state;
     char guest[128];
-    char uuid[40];    /* of the guest */
+    char uuid[40]; /* of the guest */
     char peer[128];
     char session[40]; /* uuid */
     uint64_t generation;
@@ -91,10 +92,10 @@ struct colo_status {
     int64_t sync_ns;     /* how long the first sync took, 0 = not over */
     int64_t takeover_ns; /* peer judged lost to guest running here; 0 = none */
 
-    uint64_t verified;   /* checkpoints whose copies were proved equal */
-    char network[24];    /* "pass" until the proxy of a session says otherwise */
-    char disks[24];      /* "none" */
-    char policy[64];     /* what was decided on peer loss, and by which rule */
+    uint64_t verified;    /* checkpoints whose copies were proved equal */
+    char network[24];     /* "pass" until the proxy of a session says otherwise */
+    char disks[24];       /* "none" */
+    char policy[64];      /* what was decided on peer loss, and by which rule */
     char last_reason[40]; /* stable word */
     char last_error[448];
 };

@@ -17,7 +17,7 @@ struct libxl_stream {
     colo_time io_timeout;     /* for one record; 0 = none */
 };
 
-#define LIBXL_SR_CONFIG_MAX ((uint32_t)1 << 20)  /* JSON bodies, xenstore data */
+#define LIBXL_SR_CONFIG_MAX ((uint32_t)1 << 20) /* JSON bodies, xenstore data */
 
 /* ---- writing ---- */
 int libxl_stream_write_header(struct libxl_stream *s, struct colo_err *err);

@@ -97,7 +97,8 @@ static void test_all_options(void **state)
                            "--heartbeat-misses 8 --staging-cap 64 --verify=7 --reprotect "
                            "--on-silence stop -s /bin/rsh web beta"),
                      0);
-    assert_true(conf.force && conf.verify_every == 7 && args.foreground && args.verbose && args.reprotect);
+    assert_true(conf.force && conf.verify_every == 7 && args.foreground && args.verbose &&
+                args.reprotect);
     assert_int_equal(conf.interval_max_ms, 1000);
     assert_int_equal(conf.interval_min_ms, 20);
     assert_int_equal(conf.heartbeat_ms, 50);
