@@ -126,7 +126,7 @@ class Host:
         # (In a subshell: a session's leader would make the pty its controlling terminal.)
         script = r"""
             tty=$(xenstore-read "/local/domain/$(xl domid "$1")/serial/0/tty") || exit 1
-            log=/var/log/colo-guest/$1.serial
+            log=/var/log/colo-guest/${1%--incoming}.serial
             lines() { grep -av '^tick ' "$log" | grep -ac ''; }
             had=$(lines)
             (
