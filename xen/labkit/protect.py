@@ -116,8 +116,11 @@ class Protection:
 
     # waiting ----------------------------------------------------------------
 
-    def wait_status(self, condition, deadline, what, peer=False, interval=0.2):
-        """Wait until condition(status) holds on the primary (or its peer); returns the status."""
+    def wait_status(self, condition, deadline, what, peer=False, interval=0.5):
+        """Wait until condition(status) holds on the primary (or its peer); returns the status.
+
+        Looking takes a good part of a second of the host's processor, so not too often.
+        """
         def check():
             status = self.peer_status() if peer else self.status()
             if status and condition(status):
@@ -129,8 +132,15 @@ class Protection:
         return wait_for(check, deadline, f"{what} of {self.name}", interval)
 
     def wait_protected(self, deadline=180):
-        return self.wait_status(lambda s: s["protected"] and s["checkpoints"] >= 1, deadline,
-                                "the first checkpoint")
+        """Until the first checkpoint is made, which xl remus says; returns the status."""
+        def check():
+            if not self.running():
+                raise LabError(f"`{self.command}` ended ({self.process.returncode}) before "
+                               f"{self.name} was protected:\n{self.output()}")
+            return "\nprotected: " in "\n" + self.output().replace("\r", "\n")
+        deadline = Deadline(deadline)
+        wait_for(check, deadline, f"{self.name} to be protected", 0.1)
+        return self.wait_status(lambda s: s["protected"], deadline, "a protected state")
 
     def wait_checkpoints(self, count, deadline=60):
         """Until so many checkpoints have been made in all."""

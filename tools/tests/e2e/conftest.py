@@ -15,6 +15,7 @@ from support.leftovers import assert_nothing_left  # noqa: E402
 from support.log import Memory  # noqa: E402
 from support.stage import Stage  # noqa: E402
 
+from labkit import paths  # noqa: E402
 from labkit.protect import sessions  # noqa: E402
 
 # Cheap and basic first; what cuts power side by side, so that hosts boot while others are used.
@@ -54,6 +55,15 @@ def pytest_runtest_makereport(item, call):
     stage = item.funcargs.get("stage")
     if stage:
         report.sections.extend(stage.evidence())
+        keep(item, report)
+
+
+def keep(item, report):
+    """A file for each failure: there at once, and not lost among others."""
+    folder = paths.REPO / "build" / "e2e" / "failed"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = report.longreprtext + "".join(f"\n==== {title}\n{body}" for title, body in report.sections)
+    (folder / f"{item.module.__name__}.{item.name}.txt".replace("/", "_")).write_text(text)
 
 
 @pytest.fixture
