@@ -6,6 +6,11 @@
 #include <string.h>
 #include <time.h>
 
+/* For static analysis they are macros. */
+#undef colo_fail
+#undef colo_fail_errno
+#undef colo_err_prefix
+
 static const char *const class_names[] = {
     [COLO_OK] = "ok",
     [COLO_ERR_LOCAL] = "local",
