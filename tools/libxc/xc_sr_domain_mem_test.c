@@ -121,7 +121,7 @@ static bool memory_equal(struct xc_sr_mem *a, struct xc_sr_mem *b, char *why, si
                      pa ? "second" : "first");
             return false;
         }
-        if (memcmp(pa, pb, XC_PAGE_BYTES)) {
+        if (memcmp(pa, pb, XC_PAGE_BYTES) != 0) {
             snprintf(why, whylen, "gfn %#llx differs", (unsigned long long)g);
             return false;
         }

@@ -120,12 +120,12 @@ int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,
                          "this host (%s) speaks COLO protocol %u, the peer (%s) %u: install the "
                          "same xen-colo on both",
                          mine->host, mine->protocol, peer->host, peer->protocol);
-    if (strcmp(mine->xen, peer->xen))
+    if (strcmp(mine->xen, peer->xen) != 0)
         return colo_fail(err, COLO_ERR_REFUSED, "xen-version-mismatch",
                          "this host (%s) runs Xen %s, the peer (%s) runs Xen %s: both must be the "
                          "same",
                          mine->host, mine->xen, peer->host, peer->xen);
-    if (mine->qemu[0] && peer->qemu[0] && strcmp(mine->qemu, peer->qemu))
+    if (mine->qemu[0] && peer->qemu[0] && strcmp(mine->qemu, peer->qemu) != 0)
         return colo_fail(err, COLO_ERR_REFUSED, "qemu-mismatch",
                          "this host (%s) has QEMU %s, the peer (%s) has QEMU %s: both must be the "
                          "same",

@@ -53,7 +53,7 @@ static int bind_and_listen(int fd, uint32_t domid, const struct sockaddr_un *sun
         return colo_fail(err, COLO_ERR_REFUSED, "already-protected",
                          "another session has domain %" PRIu32, domid);
     }
-    if (strcmp(why.reason, "not-protected")) {
+    if (strcmp(why.reason, "not-protected") != 0) {
         *err = why;
         return -1;
     }

@@ -139,13 +139,13 @@ int colo_devstate_open(struct colo_qmp *q, const char *dir, const char *tag, boo
     if (!d)
         return colo_fail_errno(err, ENOMEM, "device state");
     d->qmp = q;
-    d->save_fd = d->image_fd = -1;
     d->can_save = caps.save;
     d->by_snapshot = caps.snapshot_load;
     if (asprintf(&d->save_path, "%s/%s.devices", dir, tag) < 0)
         d->save_path = NULL;
     if (asprintf(&d->image_path, "%s/%s.ckpt", dir, tag) < 0)
         d->image_path = NULL;
+    d->save_fd = d->image_fd = -1;
     if (!d->save_path || !d->image_path) {
         colo_fail_errno(err, ENOMEM, "device state");
         goto out;

@@ -195,7 +195,7 @@ static void drop_image_nodes(struct colo_qmp *q)
         return;
     for (size_t i = 0; i < colo_json_len(list); i++) {
         node = colo_json_get_str(colo_json_at(list, i), "node-name");
-        if (!node || strncmp(node, "colo-ckpt", 9) || strpbrk(node, "\"\\"))
+        if (!node || strncmp(node, "colo-ckpt", 9) != 0 || strpbrk(node, "\"\\"))
             continue;
         snprintf(args, sizeof(args), "{\"node-name\":\"%.64s\"}", node);
         qmp_run(q, "blockdev-del", args, NULL);

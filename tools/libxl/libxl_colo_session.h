@@ -25,7 +25,7 @@ struct colo_caps {
 };
 char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
 /* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */
-int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *out,
+int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c,
                         struct colo_err *err);
 /* Two sides that cannot work together: COLO_ERR_REFUSED with both versions in the message. */
 int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,

@@ -17,6 +17,6 @@ char *colo_status_text(const struct colo_json *status, int64_t now);
 char *colo_status_table(const struct colo_json *const *status, size_t n);
 
 /* Valid JSON text, white space between its parts made anew: one member a line, four spaces deep. */
-char *colo_json_indent(const char *text);
+char *colo_json_indent(const char *s);
 
 #endif

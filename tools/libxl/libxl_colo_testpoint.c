@@ -19,7 +19,7 @@ void colo_testpoint(const char *name)
     char path[128];
     int fd;
 
-    if (!want || strncmp(want, name, len) || (want[len] && want[len] != ':'))
+    if (!want || strncmp(want, name, len) != 0 || (want[len] && want[len] != ':'))
         return;
     if (want[len] == ':')
         nth = strtoul(want + len + 1, NULL, 10);

@@ -431,7 +431,7 @@ int colo_qmp_open(const char *path, int cancel_fd, colo_time deadline, struct co
     *out = NULL;
     if (strlen(path) >= sizeof(sa.sun_path))
         return colo_fail_errno(err, ENAMETOOLONG, "QMP socket %s", path);
-    strcpy(sa.sun_path, path);
+    memcpy(sa.sun_path, path, strlen(path) + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return colo_fail_errno(err, errno, "QMP socket");

@@ -50,7 +50,7 @@ static int help(int argc, char **argv)
     size_t i;
     int rc;
 
-    if (c && strcmp(c->name, "migrate-receive")) {
+    if (c && strcmp(c->name, "migrate-receive") != 0) {
         our_help[0] = argv[2];
         return c->run(2, our_help);
     }

@@ -74,7 +74,7 @@ int xl_set_number(enum xl_setting s, const char *what, const char *text, struct 
 int xl_parse_on_silence(const char *what, const char *text, struct colo_config *c,
                         struct colo_err *err)
 {
-    if (strcmp(text, "takeover") && strcmp(text, "stop"))
+    if (strcmp(text, "takeover") != 0 && strcmp(text, "stop") != 0)
         return colo_fail(err, COLO_ERR_REFUSED, "usage",
                          "%s is \"%.64s\"; it must be takeover or stop", what, text);
     c->takeover_on_silence = !strcmp(text, "takeover");

@@ -61,7 +61,7 @@ int xl_session_status(uint32_t domid, char **status, struct colo_err *err)
     if (colo_control_request_text(domid, "status", colo_now() + ANSWER_TIME, &line, err))
         return -1;
     len = strlen(line);
-    if (len < sizeof(head) || strncmp(line, head, sizeof(head) - 1) || line[len - 1] != '}') {
+    if (len < sizeof(head) || strncmp(line, head, sizeof(head) - 1) != 0 || line[len - 1] != '}') {
         free(line);
         return colo_fail(err, COLO_ERR_PROTOCOL, "control-reply",
                          "the monitor of domain %" PRIu32 " answers something else than a status",

@@ -130,10 +130,10 @@ static int report(struct remus *r, enum colo_outcome outcome, const struct colo_
     switch (outcome) {
     case COLO_OUT_GUEST_DOWN:
         xl_ui_error(ui, r->name, err);
-        if (strcmp(err->reason, "guest-destroyed"))
+        if (strcmp(err->reason, "guest-destroyed") != 0)
             xl_ui_say(ui, "%s went down by itself: its on_poweroff, on_reboot or on_crash applies",
                       r->name);
-        if (strcmp(err->reason, "guest-poweroff") && strcmp(err->reason, "guest-reboot"))
+        if (strcmp(err->reason, "guest-poweroff") != 0 && strcmp(err->reason, "guest-reboot") != 0)
             return XL_LOST;
         return began ? XL_OK : XL_REFUSED;
     case COLO_OUT_NOTHING:

@@ -201,7 +201,9 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
                 for_receiver(out, "--on-silence", optarg);
             break;
         case OPT_VERIFY:
-            rc = xl_parse_number("--verify", optarg ? optarg : "1", 1, UINT32_MAX, &n, err);
+            if (!optarg)
+                optarg = "1";
+            rc = xl_parse_number("--verify", optarg, 1, UINT32_MAX, &n, err);
             c->verify_every = (uint32_t)n;
             break;
         case OPT_REPROTECT:
