@@ -58,6 +58,8 @@ void sr_restore_open(struct sr_pair *t);
 /* A random page content at the primary or secondary, as if its guest had written it. */
 void sr_touch(struct xc_sr_domain *d, uint64_t gfn, uint64_t seed);
 
+/* A suspended primary as a plain stream. */
+struct sr_bytes sr_plain(struct sr_pair *t);
 /* The primary's first image up to CHECKPOINT_END; the primary is suspended after it. */
 struct sr_bytes sr_first(struct sr_pair *t);
 /* The next checkpoint: with the secondary's list when it runs, suspends both. */
@@ -70,6 +72,8 @@ int sr_apply(struct sr_pair *t, const void *devices, size_t len);
 int sr_stage_and_apply(struct sr_pair *t, const struct sr_bytes *b);
 void sr_resume(struct sr_pair *t);
 void sr_assert_equal(struct sr_pair *t);
+/* The same after a plain stream, which carries no device state. */
+void sr_assert_same_but_devices(struct sr_pair *t);
 
 /* Everything of a domain that a stream can change. */
 struct sr_snapshot;
