@@ -80,10 +80,13 @@ static int set_up(void **state)
     struct server *t = calloc(1, sizeof(*t));
     struct colo_err err = {0};
 
+    assert_non_null(t);
     t->domid = 2000000000u + 2 * (uint32_t)getpid();
     t->stop_fd = eventfd(0, 0);
     if (colo_run_dir(&err) || colo_control_listen(t->domid, handler, t, &t->s, &err)) {
         print_error("%s\n", err.msg);
+        close(t->stop_fd);
+        free(t);
         return -1;
     }
     *state = t;

@@ -87,7 +87,7 @@ static bool serve(struct fakeqmp *f, const char *command, const struct colo_json
         const char *t = colo_json_get_str(arguments, "text");
         return fakeqmp_send(f, t, strlen(t)) && fakeqmp_send(f, "\n", 1);
     }
-    return strcmp(command, "die") && fakeqmp_error(f, "unknown");
+    return strcmp(command, "die") != 0 && fakeqmp_error(f, "unknown");
 }
 
 struct fixture {

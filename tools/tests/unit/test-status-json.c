@@ -118,7 +118,7 @@ static struct colo_json *parsed(const struct colo_status *st)
 static void same(char *got, const char *want)
 {
     assert_non_null(got);
-    if (strcmp(got, want)) {
+    if (strcmp(got, want) != 0) {
         fprintf(stderr, "---- got\n%s---- want\n%s----\n", got, want);
         fail();
     }
