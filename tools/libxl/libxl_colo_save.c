@@ -343,7 +343,7 @@ static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct co
             {.fd = s->hooks.event_fd, .events = POLLIN},
             {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
         };
-        colo_time due = requested ? soonest : latest, wake;
+        colo_time due, wake;
 
         if (check_peer(s, err) || check_operator(s, &requested, err))
             return -1;
