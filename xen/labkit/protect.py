@@ -68,14 +68,18 @@ class Protection:
         self.primary = lab[primary]
         self.secondary = lab[secondary]
         self._text = bytearray()
+        self._listener = None
         self._pidfile = f"{OURS}/{name}.remus"
         transport = f"{OURS}/{name}.transport"
         receive = ["env", *_settings(peer_env), "xl", "migrate-receive", "--colo", *receiver]
         if via == "tcp":
             port = next(self._ports)
-            listener = (f"TCP-LISTEN:{port},reuseaddr,nodelay",
-                        f"EXEC:{shlex.join(receive)},nofork")
-            self.secondary.run(f"{shlex.join(['setsid', 'socat', *listener])} "
+            self._listener = f"TCP-LISTEN:{port},reuseaddr,nodelay"
+            # A script, because socat takes colons and commas in a command for its own.
+            receiver_script = f"{OURS}/{name}.receiver"
+            self.secondary.write(receiver_script, f"#!/bin/sh\nexec {shlex.join(receive)}\n")
+            words = ["setsid", "socat", self._listener, f"EXEC:{receiver_script},nofork"]
+            self.secondary.run(f"chmod +x {receiver_script}; {shlex.join(words)} "
                                "</dev/null >/dev/null 2>&1 &")
             script = f"socat -b 65536 - TCP:{secondary}:{port},nodelay,retry=100,interval=0.1"
         else:
@@ -207,6 +211,8 @@ class Protection:
             if self.primary.running():
                 self.signal(signal.SIGTERM)
             self.wait_end(deadline)
+        if self._listener and self.secondary.running():     # nobody may have come
+            self.secondary.run(["pkill", "-f", f"^socat {self._listener}"], check=False)
 
     def abandon(self):
         """After a power cut: the local end of a session that is gone."""
