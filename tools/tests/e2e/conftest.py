@@ -86,12 +86,13 @@ def stage(shared_stage, request):
 
 
 class World:
-    """A guest that runs unprotected on p; s is the other host."""
+    """A guest that runs on p; s is the other host."""
 
     def __init__(self, stage, p, s, guest):
         self.stage, self.p, self.s, self.guest = stage, p, s, guest
         self.lab = stage.lab
         self.memory = Memory(guest)
+        self.protection = None      # of the lockstep fixture
 
     def protect(self, *options, **more):
         """Protect the guest and wait for the first checkpoint."""
@@ -124,7 +125,25 @@ class World:
         """Nothing of a session is left there: no process, file, port, domain or node."""
         assert_nothing_left(host, self.stage.baseline[host.name], guests)
 
+    def only_the_guest(self):
+        """Nothing of the session is left on either host, and the guest is well."""
+        self.nothing_at(self.s)
+        self.nothing_at(self.p, [self.guest.name])
+        self.memory.check()
+
 
 @pytest.fixture
 def world(stage):
+    """A guest that is not protected."""
+    stage.end_kept()
     return World(stage, *stage.have_guest())
+
+
+@pytest.fixture
+def lockstep(stage):
+    """A guest that is protected, with checkpoints only on request, by a session that the test may
+    end: a first sync takes long, so a session that is still whole is used again."""
+    one = World(stage, *stage.have_guest())
+    one.protection = stage.kept_protection() or one.protect("-i", "600000")
+    stage.kept = one.protection
+    return one

@@ -3,17 +3,22 @@
 
 import signal
 
+import pytest
+
 from labkit.protect import TestPoint
 
 
-def test_primary_between_checkpoints(world):
-    protection = world.protect("-i", "600000")
-    protection.signal(signal.SIGKILL)
-    status = world.unprotected(protection)
+def test_primary_between_checkpoints(lockstep):
+    lockstep.protection.signal(signal.SIGKILL)
+    status = lockstep.unprotected(lockstep.protection)
     assert status["last_reason"] == "session-killed", status
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-    world.memory.check()
+    lockstep.only_the_guest()
+
+
+def test_secondary_between_checkpoints(lockstep):
+    lockstep.protection.signal(signal.SIGKILL, peer=True)
+    lockstep.unprotected(lockstep.protection)
+    lockstep.only_the_guest()
 
 
 def test_primary_during_a_checkpoint(world):
@@ -27,17 +32,7 @@ def test_primary_during_a_checkpoint(world):
     world.unprotected(protection)
     world.memory.check(length=entry)
     point.release(world.p)
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-
-
-def test_secondary_between_checkpoints(world):
-    protection = world.protect("-i", "600000")
-    protection.signal(signal.SIGKILL, peer=True)
-    world.unprotected(protection)
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-    world.memory.check()
+    world.only_the_guest()
 
 
 def test_secondary_while_it_applies(world):
@@ -50,13 +45,13 @@ def test_secondary_while_it_applies(world):
     world.unprotected(protection)
     world.memory.check(length=entry)
     point.release(world.s)
-    world.nothing_at(world.s)
+    world.only_the_guest()
 
 
+@pytest.mark.long
 def test_second_copy_destroyed_by_hand(world):
     """`xl destroy NAME--incoming`: a mistake that must cost only the protection."""
     protection = world.protect("-i", "300")
     world.s.run(["xl", "destroy", world.guest.name + "--incoming"])
     world.unprotected(protection)
-    world.memory.check()
-    world.nothing_at(world.s)
+    world.only_the_guest()

@@ -11,10 +11,10 @@ from labkit.protect import SILENCE, sessions
 ALLOWANCE = 4.0
 
 
-def test_both_sides_notice_in_time(world):
-    protection = world.protect("-i", "1000")
+def test_both_sides_notice_in_time(lockstep):
+    world, protection = lockstep, lockstep.protection
     entry = world.memory.append("before the last checkpoint")
-    protection.wait_checkpoints(protection.status()["checkpoints"] + 1)
+    protection.checkpoint()
     cut = time.monotonic()
     world.lab.link_cut(world.s.name)
     noticed = {}

@@ -9,6 +9,58 @@ import pytest
 from labkit.protect import control
 
 
+def test_status_of_both_sides(lockstep):
+    """What colo-status says while a guest is protected, to people and to programs."""
+    protection, p, s = lockstep.protection, lockstep.p, lockstep.s
+    while (status := protection.checkpoint())["pause"]["samples"] < 3:
+        pass
+    peer = protection.peer_status()
+    assert (status["role"], peer["role"]) == ("primary", "secondary")
+    assert status["session"] == peer["session"] and status["uuid"] == peer["uuid"]
+    assert status["generation"] == peer["generation"] == 1
+    assert status["interval_max_ms"] == peer["interval_max_ms"] == 600000
+    assert status["triggers"]["request"] >= 3 and status["pause"]["median_ns"] > 0
+    assert status["pause"]["steps"]["total_ns"] > 0
+    assert status["bytes_out"] > 0 and peer["bytes_in"] > 0
+    assert status["first_sync"]["duration_ns"] > 0
+    text = p.out(["xl", "colo-status"])
+    assert lockstep.guest.name in text and s.name in text, text
+    assert control(p, status["domid"], "failover")["error"]["reason"] == "not-secondary"
+
+
+def test_dirt_of_the_secondary_alone_is_undone(lockstep):
+    """The marker page is written in the second copy only, at its own serial port."""
+    guest, s = lockstep.guest, lockstep.s
+    copy = guest.name + "--incoming"
+    gfn = re.match(r"gfn (\d+) value 1001", guest.ask("mark 1001"))[1]
+    lockstep.protection.checkpoint()
+    assert s.serial_input(copy, "mark 2002") == f"gfn {gfn} value 2002"
+    pages = lockstep.protection.checkpoint()["pages"]
+    assert pages["s_dirty"] > 0 and pages["union_dirty"] >= max(pages["s_dirty"], pages["p_dirty"])
+    assert s.serial_input(copy, "peek") == f"gfn {gfn} value 1001"
+    assert guest.ask("peek") == f"gfn {gfn} value 1001"
+
+
+def test_second_session_is_refused(lockstep):
+    again = lockstep.start()
+    assert again.wait_end(30) == 2
+    assert "[already-protected]" in again.output(), again.output()
+    lockstep.protection.checkpoint()
+    lockstep.memory.check()
+
+
+def test_stop_on_request(lockstep):
+    """xl colo-checkpoint and xl colo-stop, as operators have them."""
+    protection, p = lockstep.protection, lockstep.p
+    made = protection.status()["checkpoints"]
+    p.run(["xl", "colo-checkpoint", lockstep.guest.name])
+    protection.wait_checkpoints(made + 1)
+    p.run(["xl", "colo-stop", lockstep.guest.name])
+    assert protection.wait_end(30) == 0
+    assert lockstep.unprotected(protection)["last_reason"] == "operator-stop"
+    lockstep.only_the_guest()
+
+
 def equal_copies(world, checkpoints, every):
     """So many checkpoints of a dirtying guest; at every Nth the secondary proves its memory, HVM
     context and device state equal to the primary's."""
@@ -32,64 +84,6 @@ def test_fifty_checkpoints_of_equal_copies(world):
 @pytest.mark.long
 def test_fifty_checkpoints_each_of_equal_copies(world):
     equal_copies(world, 50, 1)
-
-
-def test_dirt_of_the_secondary_alone_is_undone(world):
-    """The marker page is written in the second copy only, at its own serial port."""
-    copy = world.guest.name + "--incoming"
-    gfn = re.match(r"gfn (\d+) value 1001", world.guest.ask("mark 1001"))[1]
-    protection = world.protect("-i", "600000")
-    assert world.s.serial_input(copy, "mark 2002") == f"gfn {gfn} value 2002"
-    status = protection.checkpoint()
-    assert status["pages"]["s_dirty"] > 0, status["pages"]
-    assert status["pages"]["union_dirty"] >= max(status["pages"]["s_dirty"],
-                                                 status["pages"]["p_dirty"])
-    assert world.s.serial_input(copy, "peek") == f"gfn {gfn} value 1001"
-    assert world.guest.ask("peek") == f"gfn {gfn} value 1001"
-    protection.stop()
-    world.nothing_at(world.s)
-
-
-def test_status_of_both_sides(world):
-    """What colo-status says while a guest is protected, to people and to programs."""
-    protection = world.protect("-i", "200")
-    status = protection.wait_checkpoints(4)
-    peer = protection.peer_status()
-    assert (status["role"], peer["role"]) == ("primary", "secondary")
-    assert status["session"] == peer["session"] and status["uuid"] == peer["uuid"]
-    assert status["generation"] == peer["generation"] == 1
-    assert status["interval_max_ms"] == peer["interval_max_ms"] == 200
-    assert status["pause"]["samples"] >= 3 and status["pause"]["median_ns"] > 0
-    assert status["pause"]["steps"]["total_ns"] > 0
-    assert status["bytes_out"] > 0 and peer["bytes_in"] > 0
-    assert status["first_sync"]["duration_ns"] > 0
-    text = world.p.out(["xl", "colo-status"])
-    assert world.guest.name in text and world.s.name in text, text
-    assert control(world.p, status["domid"], "failover")["error"]["reason"] == "not-secondary"
-
-
-def test_second_session_is_refused(world):
-    protection = world.protect("-i", "500")
-    again = world.start()
-    assert again.wait_end(30) == 2
-    assert "[already-protected]" in again.output(), again.output()
-    made = protection.status()["checkpoints"]
-    protection.wait_checkpoints(made + 2)
-    world.memory.check()
-
-
-def test_stop_on_request(world):
-    """xl colo-stop, over ssh as operators do it: the guest runs on at the primary."""
-    protection = world.protect(via="ssh")
-    made = protection.status()["checkpoints"]
-    world.p.run(["xl", "colo-checkpoint", world.guest.name])
-    protection.wait_checkpoints(made + 1)
-    world.p.run(["xl", "colo-stop", world.guest.name])
-    assert protection.wait_end(30) == 0
-    assert world.unprotected(protection)["last_reason"] == "operator-stop"
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-    world.memory.check()
 
 
 @pytest.mark.long

@@ -10,38 +10,38 @@ import pytest
 
 from labkit.protect import TestPoint
 
-ON_REQUEST = ["-i", "600000"]
-
-
-def begin(world, point, where):
-    """Protected, checkpoint 2 made, checkpoint 3 under way as far as the point; returns the
-    protection and the log's lengths at checkpoints 2 and 3."""
-    settings = {} if point is None else {"env" if where == "p" else "peer_env": point.env}
-    protection = world.protect(*ON_REQUEST, **settings)
+def two_checkpoints(world, protection):
+    """Checkpoint 2 made, and something to be in checkpoint 3; returns the log's lengths."""
     second = world.memory.append("before checkpoint 2")
     world.memory.note()
     protection.checkpoint()
-    third = world.memory.append("before checkpoint 3")
-    if point is not None:
-        protection.request_checkpoint()
-        point.wait(getattr(world, where))
+    return second, world.memory.append("before checkpoint 3")
+
+
+def begin(world, point, where):
+    """A session whose checkpoint 3 is under way as far as the point, on host p or s; returns the
+    session and the log's lengths at checkpoints 2 and 3."""
+    protection = world.protect("-i", "600000", **{"env" if where == "p" else "peer_env": point.env})
+    second, third = two_checkpoints(world, protection)
+    protection.request_checkpoint()
+    point.wait(getattr(world, where))
     return protection, second, third
 
 
-def test_primary_between_checkpoints(world):
-    protection, second, _ = begin(world, None, "p")
-    world.stage.cut_power(world.p)
-    world.taken_over(protection)
-    world.memory.check(length=second)
+def test_primary_between_checkpoints(lockstep):
+    second, _ = two_checkpoints(lockstep, lockstep.protection)
+    lockstep.stage.cut_power(lockstep.p)
+    lockstep.taken_over(lockstep.protection)
+    lockstep.memory.check(length=second)
 
 
-def test_secondary_between_checkpoints(world):
-    protection, _, third = begin(world, None, "p")
-    world.stage.cut_power(world.s)
-    status = world.unprotected(protection)
-    assert "silent" in status["last_error"] or "silent" in status["last_reason"], status
-    world.memory.check(length=third)
-    world.nothing_at(world.p, [world.guest.name])
+def test_secondary_between_checkpoints(lockstep):
+    _, third = two_checkpoints(lockstep, lockstep.protection)
+    lockstep.stage.cut_power(lockstep.s)
+    status = lockstep.unprotected(lockstep.protection)
+    assert status["last_reason"] == "peer-silent", status
+    lockstep.memory.check(length=third)
+    lockstep.nothing_at(lockstep.p, [lockstep.guest.name])
 
 
 def test_primary_while_pages_are_sent(world):
@@ -57,7 +57,7 @@ def test_secondary_while_pages_are_sent(world):
     protection, _, third = begin(world, point, "p")
     world.stage.cut_power(world.s)
     point.release(world.p)
-    world.unprotected(protection)
+    assert world.unprotected(protection)["last_reason"] == "peer-silent"
     world.memory.check(length=third)
 
 
@@ -75,7 +75,7 @@ def test_secondary_after_checkpoint_end(world):
     protection, _, third = begin(world, point, "p")
     world.stage.cut_power(world.s)
     point.release(world.p)
-    world.unprotected(protection)
+    assert world.unprotected(protection)["last_reason"] == "peer-silent"
     world.memory.check(length=third)
 
 
@@ -92,7 +92,7 @@ def test_primary_while_the_secondary_applies(world):
 def test_secondary_while_it_applies(world):
     protection, _, third = begin(world, TestPoint("applying", 2), "s")
     world.stage.cut_power(world.s)
-    world.unprotected(protection)
+    assert world.unprotected(protection)["last_reason"] == "peer-silent"
     world.memory.check(length=third)
 
 

@@ -3,50 +3,45 @@
 
 import signal
 
+import pytest
+
 from labkit import wait_for
 from labkit.protect import sessions
 
 
 def after(world, protection):
     world.unprotected(protection)
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-    world.memory.check()
+    world.only_the_guest()
+
+
+def test_terminate_the_primary(lockstep):
+    lockstep.protection.signal(signal.SIGTERM)
+    after(lockstep, lockstep.protection)
+
+
+def test_terminate_the_secondary(lockstep):
+    lockstep.protection.signal(signal.SIGTERM, peer=True)
+    after(lockstep, lockstep.protection)
 
 
 def test_ctrl_c(world):
     """As a person does it: a terminal sends SIGINT to xl and to its ssh alike."""
-    protection = world.protect("-i", "300", tty=True, via="ssh")
+    protection = world.protect("-i", "1000", tty=True, via="ssh")
     protection.interrupt()
     after(world, protection)
 
 
 def test_ctrl_c_during_the_first_sync(world):
     protection = world.start(tty=True)
-    wait_for(lambda: (s := protection.status()) and s["state"] == "PRECOPY", 60,
-             "the first sync to begin", 0.05)
+    wait_for(lambda: "first sync" in protection.output(), 60, "the first sync to begin")
     protection.interrupt()
     assert protection.wait_end(60) == 2
     if sessions(world.p):       # an earlier session's monitor had the guest: this one's has it now
         world.unprotected(protection)
-    world.nothing_at(world.s)
-    world.nothing_at(world.p, [world.guest.name])
-    world.memory.check()
+    world.only_the_guest()
 
 
-def test_terminate_the_primary(world):
-    protection = world.protect("-i", "300")
-    protection.signal(signal.SIGTERM)
-    after(world, protection)
-
-
-def test_terminate_the_secondary(world):
-    protection = world.protect("-i", "300")
-    protection.signal(signal.SIGTERM, peer=True)
-    after(world, protection)
-
-
-def test_interrupt_the_secondary(world):
-    protection = world.protect("-i", "300")
-    protection.signal(signal.SIGINT, peer=True)
-    after(world, protection)
+@pytest.mark.long
+def test_interrupt_the_secondary(lockstep):
+    lockstep.protection.signal(signal.SIGINT, peer=True)
+    after(lockstep, lockstep.protection)

@@ -35,6 +35,7 @@ class Stage:
         self.home = None        # where it runs
         self.baseline = {}
         self.protections = []
+        self.kept = None        # a session that outlives its test
         self.big = memory_available() >= BIG_NEEDS
         self._booting = {}
         self._pool = ThreadPoolExecutor(len(HOSTS))
@@ -125,21 +126,45 @@ class Stage:
         self.protections.append(one)
         return one
 
+    def kept_protection(self):
+        """The session that an earlier test left, when it is still whole."""
+        if self.kept and self.kept.running() and self.kept.primary.running():
+            status = self.kept.status()
+            if status and status["protected"]:
+                self.protections.append(self.kept)
+                return self.kept
+        self.kept = None
+        return None
+
+    def end_kept(self):
+        kept, self.kept = self.kept, None
+        if kept and kept.running() and kept.primary.running():
+            kept.stop()
+            for name in HOSTS:
+                keep = [GUEST.name] if name == kept.primary.name else []
+                assert_nothing_left(self.lab[name], self.baseline[name], keep)
+
     # between tests ------------------------------------------------------------------
 
     def tidy(self):
         """After a test that passed: nothing may be left but the guest that is kept."""
         protections, self.protections = self.protections, []
+        kept = self.kept if self.kept in protections and self.kept_protection() else None
+        self.protections = []
         for one in protections:
+            if one is kept:
+                continue
             if one.primary.running():
                 one.stop()
             else:
                 one.abandon()
+        if kept:
+            return      # hosts are looked at when it has ended
         for name in HOSTS:
             host = self.lab[name]
             if not host.running() or name in self._booting:
                 continue
-            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*; pkill -x socat", check=False)
+            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*")
             keep = [GUEST.name] if self.guest and GUEST.name in host.domains() else []
             assert_nothing_left(host, self.baseline[name], keep)
         self.boot_what_is_off()
@@ -149,6 +174,7 @@ class Stage:
         for one in self.protections:
             one.abandon()
         self.protections = []
+        self.kept = None
         for name in HOSTS:
             boot = self._booting.pop(name, None)
             if boot:
