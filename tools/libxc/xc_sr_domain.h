@@ -116,7 +116,7 @@ struct xc_sr_domain_ops {
     /* Device-model state, an opaque blob of QEMU's; the domain is suspended.  A domain without a
      * device model saves 0 bytes.  load may move pages in the p2m (video memory). */
     /* devices_save_begin, which may be NULL, lets the device model work while the caller does other
-     * things; devices_save then collects the result. */
+     * things; devices_save then collects the result, and must do so before resume. */
     int (*devices_save_begin)(struct xc_sr_domain *d, struct colo_err *err);
     int (*devices_save)(struct xc_sr_domain *d, void **buf, size_t *len, struct colo_err *err);
     int (*devices_load)(struct xc_sr_domain *d, const void *buf, size_t len, struct colo_err *err);

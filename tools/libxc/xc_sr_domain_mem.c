@@ -184,12 +184,13 @@ static int mem_resume(struct xc_sr_domain *d, struct colo_err *err)
 
     if (xc_sr_mem_injected(m, "resume", err))
         return -1;
+    if (m->saving) /* as a device model that is at work on something else */
+        return colo_fail_errno(err, EBUSY, "resuming while devices are saved");
     pthread_mutex_lock(&m->lock);
     m->suspended = false;
     m->shutdown_reason = -1;
     m->has_run = true;
     pthread_mutex_unlock(&m->lock);
-    m->saving = false;
     return 0;
 }
 

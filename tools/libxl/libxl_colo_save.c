@@ -24,6 +24,7 @@ struct primary {
     struct colo_session *s;
     struct xc_sr_save save;
     bool suspended;
+    bool saving; /* QEMU is at work on the device state, and answers nothing else before */
     colo_time last_end; /* of the last checkpoint */
     struct colo_pause_steps steps;
     colo_time mark; /* end of the step before */
@@ -65,6 +66,7 @@ static int send_devices(struct primary *p, struct colo_err *err)
     size_t len;
     int rc;
 
+    p->saving = false;
     if (s->dom->ops->devices_save(s->dom, &state, &len, err))
         return -1;
     p->steps.device_save = step(p);
@@ -125,7 +127,24 @@ static int begin_devices(struct primary *p, struct colo_err *err)
 {
     struct xc_sr_domain *d = p->s->dom;
 
-    return d->ops->devices_save_begin ? d->ops->devices_save_begin(d, err) : 0;
+    if (!d->ops->devices_save_begin)
+        return 0;
+    p->saving = true;
+    return d->ops->devices_save_begin(d, err);
+}
+
+/* The checkpoint has failed; whatever was under way, the guest runs on here. */
+static int give_back(struct primary *p, struct colo_err *err)
+{
+    struct xc_sr_domain *d = p->s->dom;
+    struct colo_err ignored = {0};
+    void *state = NULL;
+    size_t len;
+
+    if (p->saving && !d->ops->devices_save(d, &state, &len, &ignored))
+        free(state);
+    p->saving = false;
+    return resume(p, err);
 }
 
 /* From CHECKPOINT_END until the guest runs again. */
@@ -399,7 +418,7 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
     lockstep(&p, err);
 
     /* The guest first; then say why. */
-    if (p.suspended && err->cls != COLO_ERR_GUEST_DOWN && resume(&p, &ignored))
+    if (p.suspended && err->cls != COLO_ERR_GUEST_DOWN && give_back(&p, &ignored))
         colo_session_say(s, "the guest could not be resumed: %s", ignored.msg);
     colo_session_explain(s, err);
     colo_session_goodbye(s, err);
