@@ -51,6 +51,12 @@ def _settings(env):
     return [f"{key}={value}" for key, value in (env or {}).items()]
 
 
+def _script(path, text):
+    """Shell that makes a script."""
+    return (f"printf '#!/bin/sh\\n%s\\n' {shlex.quote(text)} >{path}.new && chmod +x {path}.new && "
+            f"mv {path}.new {path}; ")
+
+
 class Protection:
     """One run of `xl remus --colo NAME SECONDARY` on the primary.
 
@@ -85,8 +91,7 @@ class Protection:
         else:
             script = f'ssh "$1" {shlex.quote(shlex.join(receive))}'
         script = f"tee {tee} | {script}" if tee else f"exec {script}"
-        prepare = (f"mkdir -p {OURS}; printf '#!/bin/sh\\n%s\\n' {shlex.quote(script)} >{transport}; "
-                   f"chmod +x {transport}; echo $$ >{self._pidfile}; ")
+        prepare = f"mkdir -p {OURS}; {_script(transport, script)}echo $$ >{self._pidfile}; "
         self.command = shlex.join(
             ["env", *_settings(env), "xl", "remus", "--colo", *LIFE_SIGNS, *options,
              *(["-s", transport] if via == "tcp" or peer_env or receiver or tee else []),
