@@ -58,6 +58,18 @@ static bool recover(struct mon *m)
     return true;
 }
 
+/* A session that ended in good order, but could not let its guest run again, left that to us. */
+static bool bring_back(struct mon *m)
+{
+    struct colo_err err = {0};
+    bool here = false;
+
+    colo_monitor_log("the session left the guest suspended: resuming it");
+    if (m->c.ops->recover(m->c.priv, m->c.sh, m->c.opts.role, &here, &err))
+        colo_monitor_log("resuming failed: %s", err.msg);
+    return here;
+}
+
 /* May the guest be dealt with?  From here until done it cannot be given up. */
 static bool claim(struct mon *m)
 {
@@ -125,6 +137,10 @@ static void *work(void *arg)
             post(m, COLO_MSG_GONE, 0, NULL);
             return NULL;
         }
+    }
+    if (!m->killed && m->c.sh->recovery.suspended && !bring_back(m)) {
+        post(m, COLO_MSG_GONE, 0, NULL);
+        return NULL;
     }
     domid = m->c.sh->recovery.domid;
     do {

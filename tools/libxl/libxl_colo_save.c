@@ -417,9 +417,13 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
 
     lockstep(&p, err);
 
-    /* The guest first; then say why. */
-    if (p.suspended && err->cls != COLO_ERR_GUEST_DOWN && give_back(&p, &ignored))
-        colo_session_say(s, "the guest could not be resumed: %s", ignored.msg);
+    /* The guest first; then say why.  One that shut itself down stays down for its monitor; one that
+     * cannot be resumed here is left to the monitor, too, by leaving recovery.suspended set. */
+    if (err->cls == COLO_ERR_GUEST_DOWN)
+        s->shared->recovery.suspended = false;
+    else if (p.suspended && give_back(&p, &ignored) != 0)
+        colo_session_say(s, "the guest could not be resumed, its monitor tries again: %s",
+                         ignored.msg);
     colo_session_explain(s, err);
     colo_session_goodbye(s, err);
     xc_sr_save_fini(&p.save);
