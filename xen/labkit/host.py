@@ -127,14 +127,17 @@ class Host:
         script = r"""
             tty=$(xenstore-read "/local/domain/$(xl domid "$1")/serial/0/tty") || exit 1
             log=/var/log/colo-guest/${1%--incoming}.serial
-            lines() { grep -av '^tick ' "$log" | grep -ac ''; }
+            # what is no tick, nor the beginning of one
+            others() { grep -avE '^(t|ti|tic|tick|tick .*)?$' "$log"; }
+            lines() { others | grep -ac ''; }
             had=$(lines)
             (
                 exec 3<>"$tty"
                 printf '%s\n' "$2" >&3
                 until [ "$(lines)" -gt "$had" ]; do read -r -t 1 _ <&3; done
+                read -r -t 1 _ <&3      # to its end
             )
-            grep -av '^tick ' "$log" | tail -n +$((had + 1)) | head -n 1
+            others | tail -n +$((had + 1)) | head -n 1
         """
         return self.out(["bash", "-c", script, "bash", name, line], timeout=timeout)
 
