@@ -46,7 +46,7 @@ def still_well(world):
     ("guest-paused", {}),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_kind_of_guest(world, reason, extra):
-    config = GuestConfig(name="odd", ip="10.78.0.20", memory=64, extra=extra)
+    config = GuestConfig(name="odd", ip="10.78.0.20", extra=extra)
     world.p.run("truncate -s 1M /tmp/e2e-disk")
     with paused(world.stage, world.p, config):
         refused(world.stage, "odd", world.p, world.s, reason)
