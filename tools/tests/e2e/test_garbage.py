@@ -13,9 +13,10 @@ RECEIVE = "xl migrate-receive --colo"
 def refused(world, feed):
     """The receiver, fed by that command, ends by itself, says why, and leaves nothing."""
     done = world.s.run(f"{{ {feed}; }} | {{ timeout 60 {RECEIVE} >/tmp/e2e-out 2>&1; "
-                       "echo \"exit $?\" >>/tmp/e2e-out; }; cat /tmp/e2e-out", timeout=90)
-    status = int(re.search(r"exit (\d+)", done.stdout)[1])
-    text = re.sub(r"[^\n\x20-\x7e]", "?", done.stdout)
+                       "echo \"exit $?\" >>/tmp/e2e-out; }; cat /tmp/e2e-out", timeout=90, text=False)
+    # what goes to the peer is binary
+    text = re.sub(r"[^\n\x20-\x7e]", "?", done.stdout.decode("latin-1"))
+    status = int(re.search(r"exit (\d+)", text)[1])
     assert 0 < status < 124, f"exit status {status}:\n{text}"
     said = [line for line in text.splitlines()
             if line.strip() and "receiver ready" not in line and not line.startswith("exit ")]
