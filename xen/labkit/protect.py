@@ -96,6 +96,8 @@ class Protection:
             ["env", *_settings(env), "xl", "remus", "--colo", *LIFE_SIGNS, *options,
              *(["-s", transport] if via == "tcp" or peer_env or receiver or tee else []),
              name, secondary])
+        if tty:     # ssh, itself without a terminal, gives one on which no key means anything
+            prepare += "stty sane cols 120; "
         self.process = self.primary.popen(
             f"{prepare}exec {self.command}", tty=tty,
             stdin=subprocess.PIPE if tty else subprocess.DEVNULL,
@@ -146,7 +148,7 @@ class Protection:
             if not self.running():
                 raise LabError(f"`{self.command}` ended ({self.process.returncode}) before "
                                f"{self.name} was protected:\n{self.output()}")
-            return "\nprotected: " in "\n" + self.output().replace("\r", "\n")
+            return re.search(r"(^|[\r\n]|\x1b\[K)protected: ", self.output())
         deadline = Deadline(deadline)
         wait_for(check, deadline, f"{self.name} to be protected", 0.1)
         return self.wait_status(lambda s: s["protected"], deadline, "a protected state")
