@@ -113,7 +113,8 @@ class Protection:
     # what it says -----------------------------------------------------------
 
     def output(self):
-        return self._text.decode(errors="replace").replace("\r\n", "\n")
+        text = self._text.decode(errors="replace").replace("\r\n", "\n")
+        return text.replace("\x1b[K", "")      # what a terminal would erase
 
     def running(self):
         return self.process.poll() is None

@@ -24,17 +24,16 @@ def test_terminate_the_secondary(lockstep):
     after(lockstep, lockstep.protection)
 
 
-def test_ctrl_c(world):
-    """As a person does it: a terminal sends SIGINT to xl and to its ssh alike."""
-    protection = world.protect("-i", "1000", tty=True, via="ssh")
-    protection.interrupt()
+def test_interrupt_over_ssh(world):
+    protection = world.protect("-i", "1000", via="ssh")
+    protection.signal(signal.SIGINT)
     after(world, protection)
 
 
-def test_ctrl_c_during_the_first_sync(world):
-    protection = world.start(tty=True)
+def test_interrupt_during_the_first_sync(world):
+    protection = world.start()
     wait_for(lambda: "first sync" in protection.output(), 60, "the first sync to begin")
-    protection.interrupt()
+    protection.signal(signal.SIGINT)
     assert protection.wait_end(60) == 2
     if sessions(world.p):       # an earlier session's monitor had the guest: this one's has it now
         world.unprotected(protection)
