@@ -38,8 +38,8 @@ def shared_stage():
         stage.attach()
         yield stage
         return
+    stage.up()
     try:
-        stage.up()
         yield stage
     finally:
         stage.down()

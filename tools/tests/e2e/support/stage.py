@@ -43,8 +43,6 @@ class Stage:
     # hosts --------------------------------------------------------------------
 
     def up(self):
-        if self.lab.is_up():
-            self.lab.down()
         self.lab.up(n=len(HOSTS), mem=BIG_HOST if self.big else SMALL_HOST, die_with=os.getpid())
         for name in HOSTS:
             self._furnish(name)
