@@ -29,7 +29,8 @@ static void do_status(char *answer)
     chain_head(head);
     memory_dirty_status(&rate, &pages, &done);
     snprintf(answer, ANSWER_MAX,
-             "{\"counter\":%" PRIu64 ",\"uptime\":%.3f,\"boot_id\":\"%016" PRIx64 "\",\"log_length\":%zu,"
+             "{\"counter\":%" PRIu64 ",\"uptime\":%.3f,\"boot_id\":\"%016" PRIx64
+             "\",\"log_length\":%zu,"
              "\"log_head\":\"%s\",\"dirty_rate\":%" PRIu64 ",\"dirty_pages\":%" PRIu64
              ",\"dirtied\":%" PRIu64 ",\"mark\":%" PRIu64 ",\"mark_whole\":%s,\"mark_gfn\":%" PRIu64
              ",\"cpus\":%ld,\"memory_pages\":%ld}",
@@ -99,7 +100,7 @@ void control(char *line, char answer[ANSWER_MAX])
 
     while (rest && *rest == ' ')
         rest++;
-    if (!strncmp(line, "append ", 7)) {         /* the text keeps its spaces */
+    if (!strncmp(line, "append ", 7)) { /* the text keeps its spaces */
         do_append(line + 7, answer);
         return;
     }
@@ -128,7 +129,8 @@ void control(char *line, char answer[ANSWER_MAX])
     } else if (!strcmp(word, "check")) {
         bool good = memory_check(&x, &y, &w);
 
-        snprintf(answer, ANSWER_MAX, "%s %" PRIu64 " %016" PRIx64 " %" PRIu64, good ? "ok" : "bad", x, y, w);
+        snprintf(answer, ANSWER_MAX, "%s %" PRIu64 " %016" PRIx64 " %" PRIu64, good ? "ok" : "bad",
+                 x, y, w);
     } else if (!strcmp(word, "mark") && number(a, &x)) {
         snprintf(answer, ANSWER_MAX, "gfn %" PRIu64 " value %" PRIu64, memory_mark(x), x);
     } else if (!strcmp(word, "peek")) {
@@ -146,8 +148,11 @@ void control(char *line, char answer[ANSWER_MAX])
         say("crash");
         do_crash();
     } else {
-        snprintf(answer, ANSWER_MAX, "error unknown or incomplete: %s (status, append TEXT, "
-                 "log [verify|get N], random, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
-                 "poweroff, reboot, crash)", word);
+        snprintf(
+            answer, ANSWER_MAX,
+            "error unknown or incomplete: %s (status, append TEXT, "
+            "log [verify|get N], random, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
+            "poweroff, reboot, crash)",
+            word);
     }
 }

@@ -10,14 +10,14 @@
 
 /* main.c: what the kernel command line says, and the counter */
 struct settings {
-    char ip[64], ip6[80];       /* address/prefix; empty: none */
+    char ip[64], ip6[80]; /* address/prefix; empty: none */
     unsigned tick_ms;
 };
 extern struct settings settings;
-extern uint64_t counter;        /* ticks so far */
-extern uint64_t boot_id;        /* random at boot */
-double uptime(void);            /* seconds, monotonic */
-void breathe(void);             /* in long work: print the ticks that are due */
+extern uint64_t counter; /* ticks so far */
+extern uint64_t boot_id; /* random at boot */
+double uptime(void);     /* seconds, monotonic */
+void breathe(void);      /* in long work: print the ticks that are due */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* sha256.c */
@@ -33,10 +33,10 @@ void sha256_hex(struct sha256 *s, char out[65]);
 void to_hex(const uint8_t *data, size_t len, char *out);
 
 /* chain.c: the chained in-memory log; entry i's hash is sha256(hash i-1 | text) */
-size_t chain_append(const char *text, size_t len, char hex[65]);    /* returns its index, from 1 */
+size_t chain_append(const char *text, size_t len, char hex[65]); /* returns its index, from 1 */
 size_t chain_length(void);
 void chain_head(char hex[65]);
-bool chain_verify(size_t *bad);                                     /* first bad index in *bad */
+bool chain_verify(size_t *bad); /* first bad index in *bad */
 bool chain_get(size_t index, const char **text, size_t *len);
 
 /* memory.c: dirtying, patterns, the marker page */
@@ -45,8 +45,8 @@ bool memory_dirty(uint64_t rate, uint64_t pages);
 void memory_dirty_status(uint64_t *rate, uint64_t *pages, uint64_t *done);
 bool memory_fill(uint64_t pages, uint64_t seed, uint64_t *sum);
 bool memory_check(uint64_t *pages, uint64_t *sum, uint64_t *bad);
-uint64_t memory_mark(uint64_t value);                               /* returns its gfn, 0 if unknown */
-bool memory_peek(uint64_t *value);                                  /* false: the page is not uniform */
+uint64_t memory_mark(uint64_t value); /* returns its gfn, 0 if unknown */
+bool memory_peek(uint64_t *value);    /* false: the page is not uniform */
 uint64_t memory_mark_gfn(void);
 uint64_t splitmix(uint64_t seed, uint64_t index);
 

@@ -22,10 +22,13 @@ static void blob_bytes(const struct conn *c, uint64_t pos, uint8_t *out, size_t 
     }
 }
 
-static void reply(struct conn *c, const char *code, const char *type, const char *more, uint64_t len)
+static void reply(struct conn *c, const char *code, const char *type, const char *more,
+                  uint64_t len)
 {
-    conn_print(c, "HTTP/1.1 %s\r\nServer: colo-guest\r\nContent-Type: %s\r\nContent-Length: %" PRIu64
-               "\r\n%sConnection: %s\r\n\r\n", code, type, len, more, c->keep ? "keep-alive" : "close");
+    conn_print(c,
+               "HTTP/1.1 %s\r\nServer: colo-guest\r\nContent-Type: %s\r\nContent-Length: %" PRIu64
+               "\r\n%sConnection: %s\r\n\r\n",
+               code, type, len, more, c->keep ? "keep-alive" : "close");
 }
 
 static void text_reply(struct conn *c, const char *code, const char *type, const char *text)
@@ -93,7 +96,8 @@ static void request(struct conn *c, char *head)
         snprintf(status[0], ANSWER_MAX, "status");
         control(status[0], status[1]);
         text_reply(c, "200 OK", "application/json", status[1]);
-    } else if (!strcmp(method, "GET") && (!strncmp(target, "/blob?", 6) || !strcmp(target, "/blob"))) {
+    } else if (!strcmp(method, "GET") &&
+               (!strncmp(target, "/blob?", 6) || !strcmp(target, "/blob"))) {
         blob_reply(c, target);
     } else {
         text_reply(c, "404 Not Found", "text/plain", "GET / or GET|PUT /blob\n");
@@ -112,7 +116,8 @@ static void body(struct conn *c)
         char hex[65], text[160];
 
         sha256_hex(&c->sum, hex);
-        snprintf(text, sizeof(text), "{\"bytes\":%" PRIu64 ",\"sha256\":\"%s\"}\n", c->body_bytes, hex);
+        snprintf(text, sizeof(text), "{\"bytes\":%" PRIu64 ",\"sha256\":\"%s\"}\n", c->body_bytes,
+                 hex);
         text_reply(c, "200 OK", "application/json", text);
     }
 }
@@ -127,7 +132,7 @@ void http_input(struct conn *c)
             if (c->state == BODY)
                 return;
         }
-        if (c->state == REPLY) {            /* finish this one first */
+        if (c->state == REPLY) { /* finish this one first */
             http_more(c);
             if (c->state == REPLY)
                 return;

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct settings settings = { .tick_ms = 100 };
+struct settings settings = {.tick_ms = 100};
 uint64_t counter, boot_id;
 
 static int serial = -1;
@@ -46,7 +46,7 @@ void say(const char *fmt, ...)
     len = strlen(line);
     line[len++] = '\n';
     while (done < len) {
-        struct pollfd ready = { .fd = serial, .events = POLLOUT };
+        struct pollfd ready = {.fd = serial, .events = POLLOUT};
         ssize_t n = write(serial, line + done, len - done);
 
         if (n > 0)

@@ -44,7 +44,7 @@ static atomic_uint_fast64_t dirtied;
 
 static void *dirtier(void *unused)
 {
-    const struct timespec slice = { .tv_nsec = SLICE_MS * 1000000L };
+    const struct timespec slice = {.tv_nsec = SLICE_MS * 1000000L};
     uint64_t next = 0, owed = 0;
     double last = uptime();
 
@@ -63,7 +63,7 @@ static void *dirtier(void *unused)
                 *word = ++dirtied;
                 next++;
                 if (dirtied % 1024 == 0 && uptime() - now > 0.2) {
-                    owed = 0;           /* slower than asked for: do not run after it */
+                    owed = 0; /* slower than asked for: do not run after it */
                     break;
                 }
             }

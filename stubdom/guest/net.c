@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct in6_request {                    /* the kernel's struct in6_ifreq */
+struct in6_request { /* the kernel's struct in6_ifreq */
     struct in6_addr addr;
     uint32_t prefix;
     int index;
@@ -51,7 +51,7 @@ static unsigned split(const char *text, char *addr, size_t size, unsigned prefix
 
 static void add4(int fd, const char *text)
 {
-    struct sockaddr_in addr = { .sin_family = AF_INET };
+    struct sockaddr_in addr = {.sin_family = AF_INET};
     struct ifreq req;
     char ip[64];
     unsigned prefix = split(text, ip, sizeof(ip), 24);
@@ -69,7 +69,7 @@ static void add4(int fd, const char *text)
 
 static void add6(const char *text)
 {
-    struct in6_request req = { 0 };
+    struct in6_request req = {0};
     char ip[80];
     int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 

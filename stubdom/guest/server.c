@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_CONNS 512
-#define ECHO_PORT 7
-#define HTTP_PORT 80
+#define MAX_CONNS    512
+#define ECHO_PORT    7
+#define HTTP_PORT    80
 #define CONTROL_PORT 9999
 
-static const uint16_t ports[] = { [ECHO] = ECHO_PORT, [HTTP] = HTTP_PORT, [CONTROL] = CONTROL_PORT };
+static const uint16_t ports[] = {[ECHO] = ECHO_PORT, [HTTP] = HTTP_PORT, [CONTROL] = CONTROL_PORT};
 static int listeners[3], udp = -1;
 static struct conn *conns[MAX_CONNS];
 static size_t nconns;
@@ -58,14 +58,15 @@ void conn_eat(struct conn *c, size_t len)
 
 static int bound(int type, uint16_t port)
 {
-    struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     int one = 1, zero = 0, fd = socket(AF_INET6, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-    if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || (type == SOCK_STREAM && listen(fd, 128) < 0)) {
+    if (bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 ||
+        (type == SOCK_STREAM && listen(fd, 128) < 0)) {
         say("cannot serve port %u", port);
         close(fd);
         return -1;
@@ -130,7 +131,7 @@ static void control_input(struct conn *c)
         conn_eat(c, len + 1);
     }
     if (c->in_len == sizeof(c->in))
-        c->closing = true;              /* no newline in all that */
+        c->closing = true; /* no newline in all that */
 }
 
 static void digest(struct conn *c)
@@ -210,13 +211,13 @@ void server_run(int serial, int timeout_ms)
     size_t first = 5, had = nconns, kept = 0;
 
     for (int kind = ECHO; kind <= CONTROL; kind++)
-        set[kind] = (struct pollfd){ .fd = listeners[kind], .events = POLLIN };
-    set[3] = (struct pollfd){ .fd = udp, .events = POLLIN };
-    set[4] = (struct pollfd){ .fd = serial, .events = POLLIN };
+        set[kind] = (struct pollfd){.fd = listeners[kind], .events = POLLIN};
+    set[3] = (struct pollfd){.fd = udp, .events = POLLIN};
+    set[4] = (struct pollfd){.fd = serial, .events = POLLIN};
     for (size_t i = 0; i < had; i++) {
         struct conn *c = conns[i];
 
-        set[first + i] = (struct pollfd){ .fd = c->fd };
+        set[first + i] = (struct pollfd){.fd = c->fd};
         if (!c->eof && c->in_len < sizeof(c->in))
             set[first + i].events |= POLLIN;
         if (c->out_pos < c->out_len)
