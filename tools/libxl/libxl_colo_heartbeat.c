@@ -20,6 +20,10 @@ static void beat(struct colo_heartbeat *hb)
 
     if (pthread_mutex_trylock(&hb->ch->wlock))
         return;
+    if (atomic_load(&hb->hold)) {
+        pthread_mutex_unlock(&hb->ch->wlock);
+        return;
+    }
     /* 40 bytes fit whenever the fd is writable at all (PIPE_BUF), so this does not block. A
      * failure is the main thread's to notice: it reads from the same peer. */
     if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT))
@@ -54,6 +58,7 @@ int colo_heartbeat_start(struct colo_heartbeat *hb, struct xc_sr_channel *ch,
     hb->ch = ch;
     hb->tag = *tag;
     hb->interval_ms = interval_ms;
+    atomic_store(&hb->hold, false);
     hb->stop_fd = eventfd(0, EFD_CLOEXEC);
     if (hb->stop_fd < 0)
         return colo_fail_errno(err, errno, "cannot make an eventfd for the heartbeat");

@@ -237,11 +237,14 @@ static int first_image(struct primary *p, struct colo_err *err)
     colo_time begun = colo_now();
     struct colo_status *st;
     colo_time t0;
+    int rc;
 
     colo_state_set(s->shared, COLO_STATE_PRECOPY);
     s->shared->recovery.logdirty = true;
-    if (libxl_stream_write_libxc_context(&s->ls, err) || xc_sr_save_begin(&p->save, err) ||
-        xc_sr_save_precopy(&p->save, sync_progress, p, err))
+    atomic_store(&s->hb.hold, true);
+    rc = libxl_stream_write_libxc_context(&s->ls, err) || xc_sr_save_begin(&p->save, err);
+    atomic_store(&s->hb.hold, false);
+    if (rc || xc_sr_save_precopy(&p->save, sync_progress, p, err))
         return -1;
     memset(&p->save.stats, 0, sizeof(p->save.stats));
 

@@ -7,6 +7,8 @@
 #ifndef LIBXL_COLO_SESSION_H
 #define LIBXL_COLO_SESSION_H
 
+#include <stdatomic.h>
+
 #include "libxl_colo.h"
 #include "libxl_stream.h"
 #include "xc_sr_restore.h"
@@ -38,6 +40,9 @@ struct colo_heartbeat {
     struct xc_sr_channel *ch;
     struct xc_sr_rec_tag tag; /* session and generation */
     uint32_t interval_ms;
+    /* No beat begins while this is set.  Set it before the write after which no record may stand
+     * (the libxc stream's headers follow LIBXC_CONTEXT directly), clear it after the last of them. */
+    atomic_bool hold;
 };
 int colo_heartbeat_start(struct colo_heartbeat *hb, struct xc_sr_channel *ch,
                          const struct xc_sr_rec_tag *tag, uint32_t interval_ms,
