@@ -48,6 +48,7 @@ def test_secondary_while_it_applies(world):
     world.only_the_guest()
 
 
+@pytest.mark.unproven
 @pytest.mark.long
 def test_second_copy_destroyed_by_hand(world):
     """`xl destroy NAME--incoming`: a mistake that must cost only the protection."""

@@ -58,6 +58,7 @@ def test_poweroff_inside(world):
     assert not sessions(world.p) and not sessions(world.s)
 
 
+@pytest.mark.unproven
 @pytest.mark.long
 def test_crash_inside(world):
     """on_crash is to destroy, by default."""

@@ -96,6 +96,7 @@ def test_secondary_while_it_applies(world):
     world.memory.check(length=third)
 
 
+@pytest.mark.unproven
 @pytest.mark.long
 @pytest.mark.parametrize("round", range(4))
 @pytest.mark.parametrize("victim", ["p", "s"])

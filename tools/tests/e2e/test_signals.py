@@ -40,6 +40,7 @@ def test_interrupt_during_the_first_sync(world):
     world.only_the_guest()
 
 
+@pytest.mark.unproven
 @pytest.mark.long
 def test_interrupt_the_secondary(lockstep):
     lockstep.protection.signal(signal.SIGINT, peer=True)
