@@ -81,7 +81,7 @@ def test_no_memory_there(world):
 
 
 def test_no_such_guest(world):
-    protection = world.stage.protect("nobody", world.p, world.s)
+    protection = world.stage.protect("nobody", world.p, world.s, via="ssh")
     assert protection.wait_end(30) == 2
     assert "[no-such-guest]" in protection.output()
     still_well(world)
