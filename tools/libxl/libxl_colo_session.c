@@ -50,18 +50,23 @@ void colo_session_explain(struct colo_session *s, struct colo_err *err)
 {
     struct colo_err stop = {0};
     struct xc_sr_record rec = {0};
-    colo_time grace = s->ls.io_timeout;
+    colo_time grace = s->ls.io_timeout, silence = s->ch.silence;
 
-    if (err->cls != COLO_ERR_PEER_EOF)
+    /* A secondary that leaves is silent while it destroys its copy, and may have said why before.
+     * The primary, whose guest runs again, has the time to look; a takeover has not. */
+    if (err->cls != COLO_ERR_PEER_EOF &&
+        !(err->cls == COLO_ERR_PEER_SILENT && s->role == COLO_PRIMARY))
         return;
     /* Whatever else was under way, the peer's last record may be its goodbye. */
     s->ls.io_timeout = COLO_T_GOODBYE;
+    s->ch.silence = 0;
     while (!libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, LIBXL_SR_CONFIG_MAX, &rec,
                                        &stop))
         xc_sr_record_free(&rec);
     if (stop.cls == COLO_ERR_STOPPED || stop.cls == COLO_ERR_REFUSED)
         *err = stop;
     s->ls.io_timeout = grace;
+    s->ch.silence = silence;
 }
 
 void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
