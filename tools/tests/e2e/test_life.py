@@ -15,6 +15,7 @@ def tell(world, command):
         world.guest.ask(command, timeout=3)
 
 
+@pytest.mark.unproven
 def test_reboot_inside(world):
     """Protection ends; the guest boots anew on its host, as its configuration says."""
     protection = world.protect("-i", "500")
@@ -30,6 +31,7 @@ def test_reboot_inside(world):
     world.nothing_at(world.p, [world.guest.name])
 
 
+@pytest.mark.unproven
 def test_reboot_inside_with_reprotect(world):
     protection = world.protect("-i", "500", "--reprotect")
     before = protection.status()["session"]
@@ -46,6 +48,7 @@ def test_reboot_inside_with_reprotect(world):
     assert world.guest.wait_answers()["boot_id"] == status["boot_id"]
 
 
+@pytest.mark.unproven
 def test_poweroff_inside(world):
     protection = world.protect("-i", "500")
     tell(world, "poweroff")

@@ -94,6 +94,7 @@ def test_no_such_host(world):
     still_well(world)
 
 
+@pytest.mark.unproven
 def test_pv_drivers_active(world):
     """A guest that knows that it runs on Xen takes part in its own suspend."""
     line = CMDLINE.replace("nopv xen_nopv ", "")

@@ -24,12 +24,14 @@ def test_terminate_the_secondary(lockstep):
     after(lockstep, lockstep.protection)
 
 
+@pytest.mark.unproven
 def test_interrupt_over_ssh(world):
     protection = world.protect("-i", "1000", via="ssh")
     protection.signal(signal.SIGINT)
     after(world, protection)
 
 
+@pytest.mark.unproven
 def test_interrupt_during_the_first_sync(world):
     protection = world.start()
     wait_for(lambda: "first sync" in protection.output(), 60, "the first sync to begin")
