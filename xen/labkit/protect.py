@@ -13,9 +13,9 @@ import time
 from .errors import LabError
 from .wait import Deadline, wait_for
 
-# Two emulated hosts on two processors stall now and then: dead after two seconds of silence, and
+# Two emulated hosts on two processors stall now and then: dead after four seconds of silence, and
 # after more when other work shares the processors (LAB_HEARTBEAT_MISSES).
-HEARTBEAT_MS, HEARTBEAT_MISSES = 200, int(os.environ.get("LAB_HEARTBEAT_MISSES", "10"))
+HEARTBEAT_MS, HEARTBEAT_MISSES = 200, int(os.environ.get("LAB_HEARTBEAT_MISSES", "20"))
 SILENCE = HEARTBEAT_MS * HEARTBEAT_MISSES / 1000
 LIFE_SIGNS = ["--heartbeat", str(HEARTBEAT_MS), "--heartbeat-misses", str(HEARTBEAT_MISSES)]
 RUN_DIR = "/run/xen-colo"               # our programs' own
