@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def shared_stage():
+def shared_stage(request):
     attach = os.environ.get("E2E_ATTACH")
-    stage = Stage(attach or os.environ.get("E2E_RUN", "e2e"))
+    stage = request.session.stage = Stage(attach or os.environ.get("E2E_RUN", "e2e"))
     if attach:
         stage.attach()
         yield stage
@@ -49,11 +49,9 @@ def shared_stage():
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
-    if not report.failed or report.when == "setup" and "stage" not in item.funcargs:
-        return
-    item.failed = True
-    stage = item.funcargs.get("stage")
-    if stage:
+    stage = getattr(item.session, "stage", None)
+    if report.failed and stage and stage.lab.is_up():
+        item.failed = True
         report.sections.extend(stage.evidence())
         keep(item, report)
 
