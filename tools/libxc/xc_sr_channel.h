@@ -32,10 +32,15 @@
 
 #define XC_SR_CHANNEL_BUF ((size_t)256 << 10)
 
+struct xc_sr_rec_tag;
+
 struct xc_sr_channel {
     int rfd, wfd;      /* non-blocking; either may be -1 (a file that is only read or written) */
     int cancel_fd;     /* readable = give up with COLO_ERR_CANCELLED; -1 = none */
     colo_time silence; /* how long the peer may be silent while waited for; 0 = no limit */
+    /* whose life signs count: those that bear this session and generation (host byte order;
+     * borrowed); NULL = all, for the record layer only */
+    const struct xc_sr_rec_tag *tag;
 
     /* private */
     colo_time heard;  /* when a byte last came in, moved on by the time in which we did not wait */

@@ -65,7 +65,7 @@ static struct xc_sr_rhdr decode_header(const void *wire)
     return h;
 }
 
-/* A heartbeat's body tells nothing more: that it came is all that counts here. */
+/* That it came, and from the session's own peer, is all that counts of a heartbeat. */
 static int take_heartbeat(struct xc_sr_channel *ch, uint32_t length, colo_time deadline,
                           struct colo_err *err)
 {
@@ -74,7 +74,13 @@ static int take_heartbeat(struct xc_sr_channel *ch, uint32_t length, colo_time d
     if (length != sizeof(tag))
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "COLO_HEARTBEAT of %u bytes, expected %zu",
                          length, sizeof(tag));
-    return xc_sr_channel_read(ch, &tag, sizeof(tag), deadline, err);
+    if (xc_sr_channel_read(ch, &tag, sizeof(tag), deadline, err))
+        return -1;
+    if (ch->tag && (memcmp(tag.session, ch->tag->session, sizeof(tag.session)) != 0 ||
+                    le64toh(tag.generation) != ch->tag->generation))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "foreign-message",
+                         "a heartbeat belongs to another session");
+    return 0;
 }
 
 /* Take away the whole heartbeats that the buffer begins with.  *hdr = NULL, or what comes next. */

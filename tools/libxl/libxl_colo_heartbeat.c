@@ -5,6 +5,7 @@
  */
 #include "libxl_colo_session.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -14,7 +15,8 @@
 
 static void beat(struct colo_heartbeat *hb)
 {
-    struct xc_sr_rhdr hdr = {.type = XC_SR_REC_COLO_HEARTBEAT, .length = sizeof(hb->tag)};
+    struct xc_sr_rhdr hdr = {.type = htole32(XC_SR_REC_COLO_HEARTBEAT),
+                             .length = htole32(sizeof(hb->tag))};
     struct iovec iov[] = {{&hdr, sizeof(hdr)}, {&hb->tag, sizeof(hb->tag)}};
     struct pollfd p = {.fd = hb->ch->wfd, .events = POLLOUT};
 
@@ -57,6 +59,8 @@ int colo_heartbeat_start(struct colo_heartbeat *hb, struct xc_sr_channel *ch,
 
     hb->ch = ch;
     hb->tag = *tag;
+    hb->tag.generation = htole64(tag->generation);
+    hb->tag.checkpoint = htole64(tag->checkpoint);
     hb->interval_ms = interval_ms;
     atomic_store(&hb->hold, false);
     hb->stop_fd = eventfd(0, EFD_CLOEXEC);

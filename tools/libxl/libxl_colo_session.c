@@ -21,6 +21,7 @@ void colo_config_defaults(struct colo_config *c)
 int colo_session_alive(struct colo_session *s, struct colo_err *err)
 {
     s->ch.silence = (colo_time)s->config.heartbeat_ms * s->config.heartbeat_misses * COLO_MS;
+    s->ch.tag = &s->ls.tag;
     xc_sr_channel_listen(&s->ch);
     return colo_heartbeat_start(&s->hb, &s->ch, &s->ls.tag, s->config.heartbeat_ms, err);
 }

@@ -321,6 +321,31 @@ static void test_a_stream_cut_at_every_byte(void **state)
     }
 }
 
+static void test_heartbeats_of_others_are_no_life_signs(void **state)
+{
+    const struct xc_sr_rec_tag mine = {.session = {1, 2, 3}, .generation = 1};
+    struct xc_sr_rec_tag theirs[] = {mine, mine, mine};
+    struct pair p;
+    bool pending;
+
+    (void)state;
+    theirs[0].checkpoint = 77; /* whatever checkpoint it is at */
+    theirs[1].session[15] = 1;
+    theirs[2].generation = 2;
+    for (size_t i = 0; i < 3; i++) {
+        pair_open(&p);
+        p.b.tag = &mine;
+        tl_ok(xc_sr_write_simple(&p.a, XC_SR_REC_COLO_HEARTBEAT, &theirs[i], sizeof(mine),
+                                 tl_soon(), &err),
+              &err);
+        if (i == 0)
+            tl_ok(xc_sr_record_pending(&p.b, &pending, &err), &err);
+        else
+            tl_fails(xc_sr_record_pending(&p.b, &pending, &err), &err, COLO_ERR_PROTOCOL);
+        pair_close(&p);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -336,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_lengths_and_padding_are_not_believed),
         cmocka_unit_test(test_the_writer_keeps_the_limits),
         cmocka_unit_test(test_heartbeats_are_passed_over),
+        cmocka_unit_test(test_heartbeats_of_others_are_no_life_signs),
         cmocka_unit_test(test_pending_with_parts_of_records),
         cmocka_unit_test(test_a_long_writer_does_not_drown_in_heartbeats),
         cmocka_unit_test(test_a_stream_cut_at_every_byte),
