@@ -35,6 +35,18 @@ void colo_err_clear(struct colo_err *e)
         memset(e, 0, sizeof(*e));
 }
 
+/* Part of a message may be another program's word (a peer's, a device model's), and it goes to a
+ * terminal and to logs: no control characters, the two-byte ones (C1) included. */
+static void clean(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+            *c = c[1] = '?';
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    }
+}
+
 static void fill(struct colo_err *e, enum colo_err_class cls, const char *reason)
 {
     e->cls = cls;
@@ -51,6 +63,7 @@ int colo_fail(struct colo_err *e, enum colo_err_class cls, const char *reason, c
     va_start(ap, fmt);
     vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
     va_end(ap);
+    clean(e->msg);
     return -1;
 }
 
@@ -67,6 +80,7 @@ int colo_fail_errno(struct colo_err *e, int err, const char *fmt, ...)
     va_end(ap);
     len = strlen(e->msg);
     snprintf(e->msg + len, sizeof(e->msg) - len, ": %s", strerror(err));
+    clean(e->msg);
     return -1;
 }
 
@@ -84,6 +98,7 @@ int colo_err_prefix(struct colo_err *e, const char *fmt, ...)
     va_end(ap);
     len = strlen(e->msg);
     snprintf(e->msg + len, sizeof(e->msg) - len, ": %.*s", (int)sizeof(e->msg), old);
+    clean(e->msg);
     return -1;
 }
 
@@ -93,6 +108,13 @@ colo_time colo_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (colo_time)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+colo_time colo_deadline(colo_time timeout, colo_time limit)
+{
+    colo_time deadline = timeout ? colo_now() + timeout : COLO_NO_DEADLINE;
+
+    return limit && limit < deadline ? limit : deadline;
 }
 
 int colo_poll_ms(colo_time deadline)

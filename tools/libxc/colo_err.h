@@ -65,6 +65,9 @@ typedef int64_t colo_time;
 #define COLO_MS          INT64_C(1000000)
 colo_time colo_now(void);
 
+/* The earlier of `timeout` from now (0 = none) and `limit` (0 = none). */
+colo_time colo_deadline(colo_time timeout, colo_time limit);
+
 /* Milliseconds for poll(2) until the deadline: rounded up, 0 when past, -1 for COLO_NO_DEADLINE. */
 int colo_poll_ms(colo_time deadline);
 

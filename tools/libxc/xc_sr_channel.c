@@ -16,6 +16,9 @@
 
 #include "xc_sr_channel_io.h"
 
+#define STALL_SHARE     5 /* of the limit of silence: a wake-up so much late is a stall of ours */
+#define STALLS_FORGIVEN 3
+
 /* The address of a thread's own copy tells threads apart, and can be compared atomically. */
 static __thread char this_thread;
 
@@ -56,9 +59,23 @@ static void begin_waiting(struct xc_sr_channel *ch)
     ch->active = now;
 }
 
-static bool is_silent(const struct xc_sr_channel *ch, colo_time now)
+/*
+ * Whoever waits for the peer wakes when it has been silent for too long, neither sooner nor much
+ * later.  Much later means that this host stood still meanwhile: the peer's life signs may wait in
+ * its queues, or in the ssh that is to pass them on.  Then the peer gets a fifth of the limit more,
+ * a few times only, for a host that always lags must still find a dead peer.
+ */
+static bool is_silent(struct xc_sr_channel *ch, colo_time now)
 {
-    return ch->silence > 0 && now - ch->heard >= ch->silence;
+    colo_time late = now - ch->heard - ch->silence;
+
+    if (ch->silence <= 0 || late < 0)
+        return false;
+    if (late < ch->silence / STALL_SHARE || ch->stalls >= STALLS_FORGIVEN)
+        return true;
+    ch->stalls++;
+    ch->heard = now - ch->silence + ch->silence / STALL_SHARE;
+    return false;
 }
 
 static int fail_silent(const struct xc_sr_channel *ch, struct colo_err *err)
@@ -85,7 +102,8 @@ static int wait_ready(struct xc_sr_channel *ch, bool in, bool out, colo_time dea
                       bool *can_read, bool *can_write, struct colo_err *err)
 {
     struct pollfd fds[3] = {
-        {.fd = ch->cancel_fd, .events = POLLIN},
+        /* another thread's life signs go on while the session ends in good order */
+        {.fd = xc_sr_channel_is_reader(ch) ? ch->cancel_fd : -1, .events = POLLIN},
         {.fd = in ? ch->rfd : -1, .events = POLLIN},
         {.fd = out ? ch->wfd : -1, .events = POLLOUT},
     };
@@ -159,6 +177,7 @@ static int take_in(struct xc_sr_channel *ch, void *dst, size_t len, size_t *got,
         return 0;
     }
     ch->heard = ch->active = colo_now();
+    ch->stalls = 0;
     __atomic_fetch_add(&ch->bytes_in, (uint64_t)r, __ATOMIC_RELAXED);
     *got = (size_t)r < len ? (size_t)r : len;
     ch->tail += (size_t)r - *got;
@@ -242,10 +261,16 @@ const void *xc_sr_channel_peek(const struct xc_sr_channel *ch, size_t len)
     return buffered(ch) >= len ? ch->buf + ch->head : NULL;
 }
 
+int xc_sr_channel_check_silence(struct xc_sr_channel *ch, struct colo_err *err)
+{
+    return is_silent(ch, colo_now()) ? fail_silent(ch, err) : 0;
+}
+
 void xc_sr_channel_listen(struct xc_sr_channel *ch)
 {
     become_reader(ch);
     ch->heard = ch->active = colo_now();
+    ch->stalls = 0;
 }
 
 colo_time xc_sr_channel_silent_at(const struct xc_sr_channel *ch)
@@ -402,6 +427,24 @@ int xc_sr_channel_writev(struct xc_sr_channel *ch, struct iovec *iov, int cnt, c
     return rc;
 }
 
+void xc_sr_channel_hang_up(struct xc_sr_channel *ch)
+{
+    int null;
+
+    pthread_mutex_lock(&ch->wlock); /* a life sign may be on its way */
+    ch->wspoilt = true;
+    if (ch->wsock) {
+        shutdown(ch->wfd, SHUT_WR);
+    } else if (ch->wfd >= 0) {
+        null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        if (null >= 0) {
+            dup3(null, ch->wfd, O_CLOEXEC);
+            close(null);
+        }
+    }
+    pthread_mutex_unlock(&ch->wlock);
+}
+
 /* ---- life ---- */
 
 static int set_flags(int fd, int flags)
@@ -451,4 +494,6 @@ void xc_sr_channel_fini(struct xc_sr_channel *ch)
     pthread_mutex_destroy(&ch->wlock);
     free(ch->buf);
     ch->buf = NULL;
+    free(ch->stop);
+    ch->stop = NULL;
 }

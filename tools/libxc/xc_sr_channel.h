@@ -41,12 +41,16 @@ struct xc_sr_channel {
     /* whose life signs count: those that bear this session and generation (host byte order;
      * borrowed); NULL = all, for the record layer only */
     const struct xc_sr_rec_tag *tag;
+    /* the body of the peer's COLO_STOP, once the record layer has met it; freed by fini */
+    void *stop;
+    uint32_t stop_len;
 
     /* private */
     colo_time heard;  /* when a byte last came in, moved on by the time in which we did not wait */
     colo_time active; /* end of the reading thread's last wait */
-    const void *reader; /* which thread reads */
-    bool eof, reset;    /* the peer closed its end; by a reset */
+    unsigned int stalls; /* of this host, since a byte last came in, that were forgiven the peer */
+    const void *reader;  /* which thread reads */
+    bool eof, reset;     /* the peer closed its end; by a reset */
     bool rspoilt, wspoilt;
     bool wsock;         /* wfd is a socket */
     unsigned char *buf; /* read ahead, [head, tail) */
@@ -96,8 +100,17 @@ const void *xc_sr_channel_peek(const struct xc_sr_channel *ch, size_t len);
  * themselves). */
 void xc_sr_channel_listen(struct xc_sr_channel *ch);
 
+/* Has the peer been silent for too long?  COLO_ERR_PEER_SILENT.  For a caller's own poll that was
+ * to end at silent_at at the latest: one that ended much later tells that this host stood still,
+ * with what the peer sent perhaps not yet passed on to us, and gives the peer a little longer. */
+int xc_sr_channel_check_silence(struct xc_sr_channel *ch, struct colo_err *err);
+
 /* Is the calling thread the one that reads? */
 bool xc_sr_channel_is_reader(const struct xc_sr_channel *ch);
+
+/* No more is written: the peer sees the end of the stream now, although wfd stays open.  For a
+ * stream that was given up in the middle of a record. */
+void xc_sr_channel_hang_up(struct xc_sr_channel *ch);
 
 /* Deadline at which the peer counts as silent, for a caller's own poll; COLO_NO_DEADLINE if off. */
 colo_time xc_sr_channel_silent_at(const struct xc_sr_channel *ch);

@@ -37,6 +37,7 @@ const char *xc_sr_record_name(uint32_t type)
         {XC_SR_REC_COLO_HEARTBEAT, "COLO_HEARTBEAT"},
         {XC_SR_REC_COLO_ZERO_PAGES, "COLO_ZERO_PAGES"},
         {XC_SR_REC_COLO_TAG, "COLO_TAG"},
+        {XC_SR_REC_COLO_STOP, "COLO_STOP"},
     };
     static __thread char other[24];
 
@@ -116,10 +117,36 @@ int xc_sr_record_pending(struct xc_sr_channel *ch, bool *pending, struct colo_er
     if (!hdr && xc_sr_channel_pump(ch, &avail, err))
         return -1;
     *pending = hdr || (ch->eof && xc_sr_channel_peek(ch, 1));
+    /* Part of a record is no sign of life for ever. */
+    if (!*pending && xc_sr_channel_peek(ch, 1))
+        return xc_sr_channel_check_silence(ch, err);
     return 0;
 }
 
 /* ---- reading ---- */
+
+/* The peer leaves, whatever we were waiting for; what it says of it is for the layer above. */
+static int take_stop(struct xc_sr_channel *ch, uint32_t length, colo_time deadline,
+                     struct colo_err *err)
+{
+    void *body;
+
+    if (length > XC_SR_STOP_MAX)
+        return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "record COLO_STOP of %u bytes, more than %u",
+                         length, XC_SR_STOP_MAX);
+    body = malloc(length ? length : 1);
+    if (!body)
+        return colo_fail_errno(err, ENOMEM, "reading a record of %u bytes", length);
+    if (xc_sr_channel_read(ch, body, length, deadline, err) ||
+        xc_sr_read_padding(ch, length, deadline, err)) {
+        free(body);
+        return -1;
+    }
+    free(ch->stop);
+    ch->stop = body;
+    ch->stop_len = length;
+    return colo_fail(err, COLO_ERR_STOPPED, NULL, "the peer ended the session");
+}
 
 int xc_sr_read_header(struct xc_sr_channel *ch, uint32_t limit, colo_time deadline,
                       struct xc_sr_rhdr *hdr, struct colo_err *err)
@@ -130,10 +157,16 @@ int xc_sr_read_header(struct xc_sr_channel *ch, uint32_t limit, colo_time deadli
         if (xc_sr_channel_read(ch, &wire, sizeof(wire), deadline, err))
             return -1;
         *hdr = decode_header(&wire);
+        if (hdr->type == XC_SR_REC_COLO_STOP)
+            return take_stop(ch, hdr->length, deadline, err);
         if (hdr->type != XC_SR_REC_COLO_HEARTBEAT)
             break;
         if (take_heartbeat(ch, hdr->length, deadline, err))
             return -1;
+        /* a peer that only says that it lives is late all the same */
+        if (colo_now() >= deadline)
+            return colo_fail(err, COLO_ERR_TIMEOUT, NULL,
+                             "the peer was too slow: the answer is overdue");
     }
     if (hdr->length > limit)
         return colo_fail(err, COLO_ERR_PROTOCOL, NULL, "record %s of %u bytes, more than %u",

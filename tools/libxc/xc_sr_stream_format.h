@@ -61,6 +61,8 @@ struct xc_sr_rhdr { /* record header; the body is padded to a multiple of 8 with
 #define XC_SR_REC_COLO_HEARTBEAT  UINT32_C(0x80c00001) /* struct xc_sr_rec_tag; between records */
 #define XC_SR_REC_COLO_ZERO_PAGES UINT32_C(0x80c00002) /* n x struct xc_sr_rec_pfn_run */
 #define XC_SR_REC_COLO_TAG        UINT32_C(0x80c00003) /* struct xc_sr_rec_tag; before a message */
+#define XC_SR_REC_COLO_STOP       UINT32_C(0x80c01002) /* between records: the sender leaves */
+#define XC_SR_STOP_MAX            ((uint32_t)1 << 20)  /* bytes of its body (libxl's, JSON) */
 
 struct xc_sr_rec_tag { /* which session, which incarnation of it, which checkpoint */
     uint8_t session[16];

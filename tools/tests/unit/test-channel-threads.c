@@ -147,6 +147,7 @@ static void test_a_stuck_heartbeat_keeps_nobody(void **state)
 }
 
 struct one_beat {
+    colo_time deadline;
     struct xc_sr_channel *ch;
     struct colo_err err;
     int rc;
@@ -158,7 +159,7 @@ static void *beat_once(void *priv)
 
     b->rc = xc_sr_write_simple(b->ch, XC_SR_REC_COLO_HEARTBEAT,
                                &(struct xc_sr_rec_tag){.checkpoint = 1},
-                               sizeof(struct xc_sr_rec_tag), tl_soon(), &b->err);
+                               sizeof(struct xc_sr_rec_tag), b->deadline, &b->err);
     return NULL;
 }
 
@@ -167,8 +168,8 @@ static void test_a_heartbeat_without_room_lets_go_of_the_lock(void **state)
 {
     static unsigned char fill[1 << 16];
     struct xc_sr_channel ch;
-    struct one_beat b = {.ch = &ch};
-    int fds[2], cancel = eventfd(0, EFD_CLOEXEC);
+    struct one_beat b = {.ch = &ch, .deadline = colo_now() + 2000 * COLO_MS};
+    int fds[2], cancel = eventfd(1, EFD_CLOEXEC); /* which is the reading thread's business */
     pthread_t t;
 
     (void)state;
@@ -187,9 +188,8 @@ static void test_a_heartbeat_without_room_lets_go_of_the_lock(void **state)
         pthread_mutex_unlock(&ch.wlock);
         sched_yield();
     }
-    eventfd_write(cancel, 1);
     pthread_join(t, NULL);
-    tl_fails(b.rc, &b.err, COLO_ERR_CANCELLED);
+    tl_fails(b.rc, &b.err, COLO_ERR_TIMEOUT);
     assert_false(ch.wspoilt);
     xc_sr_channel_fini(&ch);
     close(fds[0]);

@@ -263,6 +263,67 @@ static void age(struct xc_sr_channel *ch, colo_time by, bool busy)
         ch->active -= by;
 }
 
+/* Woken long after the moment at which the peer would have been silent: it was us who stood still. */
+static void test_a_stall_of_this_host_is_not_silence(void **state)
+{
+    unsigned char buf[4];
+    struct pair p;
+    size_t avail;
+
+    (void)state;
+    pair_open(&p);
+    p.ch.silence = 10000 * COLO_MS;
+    for (int i = 0; i < 3; i++) { /* a host that always lags must still find a dead peer */
+        age(&p.ch, 15000 * COLO_MS, false);
+        if (i == 1)
+            tl_ok(xc_sr_channel_pump(&p.ch, &avail, &err), &err);
+        else
+            tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_TIMEOUT);
+        assert_true(xc_sr_channel_silent_at(&p.ch) > colo_now() + 1000 * COLO_MS);
+        assert_true(xc_sr_channel_silent_at(&p.ch) <= colo_now() + 2000 * COLO_MS);
+    }
+    age(&p.ch, 15000 * COLO_MS, false);
+    tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_PEER_SILENT);
+
+    /* whoever is heard again is forgiven again */
+    raw_send(p.fds[1], "a", 1);
+    tl_ok(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err);
+    age(&p.ch, 15000 * COLO_MS, false);
+    tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_TIMEOUT);
+
+    /* and who is late by little is not: that is how silence is found */
+    raw_send(p.fds[1], "a", 1);
+    tl_ok(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err);
+    age(&p.ch, 10100 * COLO_MS, false);
+    tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_PEER_SILENT);
+    pair_close(&p);
+}
+
+static void test_hanging_up_ends_the_stream_at_once(void **state)
+{
+    struct xc_sr_channel ch;
+    struct pair p;
+    char c;
+    int fds[2];
+
+    (void)state;
+    pair_open(&p);
+    xc_sr_channel_hang_up(&p.ch);
+    tl_eq(recv(p.fds[1], &c, 1, 0), 0);
+    pair_close(&p);
+
+    /* a pipe, too, whose fd stays open */
+    tl_eq(pipe2(fds, O_CLOEXEC), 0);
+    tl_ok(xc_sr_channel_init(&ch, -1, fds[1], -1, &err), &err);
+    xc_sr_channel_hang_up(&ch);
+    tl_eq(read(fds[0], &c, 1), 0);
+    tl_fails(xc_sr_channel_writev(&ch, &(struct iovec){"x", 1}, 1, tl_soon(), &err), &err,
+             COLO_ERR_LOCAL);
+    xc_sr_channel_fini(&ch);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void test_time_spent_elsewhere_is_not_silence(void **state)
 {
     unsigned char buf[4];
@@ -281,7 +342,7 @@ static void test_time_spent_elsewhere_is_not_silence(void **state)
         age(&p.ch, 60000 * COLO_MS, true);
         tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_TIMEOUT);
     }
-    age(&p.ch, 2400 * COLO_MS, false);
+    age(&p.ch, 1400 * COLO_MS, false);
     tl_fails(xc_sr_channel_read(&p.ch, buf, 1, 0, &err), &err, COLO_ERR_PEER_SILENT);
 
     /* a byte starts it all over; even one that has waited in the socket all the time */
@@ -460,6 +521,8 @@ int main(void)
         cmocka_unit_test(test_cancel_comes_before_waiting_data),
         cmocka_unit_test(test_cancel_ends_a_blocked_write),
         cmocka_unit_test(test_silence_is_found_while_reading_and_writing),
+        cmocka_unit_test(test_a_stall_of_this_host_is_not_silence),
+        cmocka_unit_test(test_hanging_up_ends_the_stream_at_once),
         cmocka_unit_test(test_time_spent_elsewhere_is_not_silence),
         cmocka_unit_test(test_a_blocked_write_listens_up_to_its_buffer),
         cmocka_unit_test(test_what_the_peer_said_before_it_went_can_be_read),

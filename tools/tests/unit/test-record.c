@@ -321,6 +321,69 @@ static void test_a_stream_cut_at_every_byte(void **state)
     }
 }
 
+/* A peer that dies in the middle of a record, or of a heartbeat, is silent like any other. */
+static void test_part_of_a_record_does_not_hide_silence(void **state)
+{
+    struct {
+        struct xc_sr_rhdr h;
+        struct xc_sr_rec_tag tag;
+    } beat = {{XC_SR_REC_COLO_HEARTBEAT, sizeof(beat.tag)}, {.checkpoint = 9}};
+    struct pair p;
+    bool pending;
+
+    (void)state;
+    for (size_t len = 1; len < sizeof(beat); len++) {
+        pair_open(&p);
+        raw(&p, &beat, len);
+        tl_ok(xc_sr_record_pending(&p.b, &pending, &err), &err);
+        tl_eq(pending, false);
+        p.b.silence = 1000 * COLO_MS;
+        p.b.heard -= 1100 * COLO_MS;
+        tl_fails(xc_sr_record_pending(&p.b, &pending, &err), &err, COLO_ERR_PEER_SILENT);
+        pair_close(&p);
+    }
+}
+
+/* Wherever a record was due, and of whatever kind: the peer's goodbye ends the reading. */
+static void test_a_stop_comes_through_anywhere(void **state)
+{
+    struct xc_sr_record rec;
+    struct pair p;
+
+    (void)state;
+    pair_open(&p);
+    heartbeat(&p.a);
+    tl_ok(xc_sr_write_simple(&p.a, XC_SR_REC_COLO_STOP, "{}?", 3, tl_soon(), &err), &err);
+    tl_fails(xc_sr_read_record(&p.b, 100, tl_soon(), &rec, &err), &err, COLO_ERR_STOPPED);
+    tl_eq(p.b.stop_len, 3);
+    assert_memory_equal(p.b.stop, "{}?", 3);
+    /* a second one replaces the first */
+    tl_ok(xc_sr_write_simple(&p.a, XC_SR_REC_COLO_STOP, NULL, 0, tl_soon(), &err), &err);
+    tl_fails(xc_sr_read_record(&p.b, 100, tl_soon(), &rec, &err), &err, COLO_ERR_STOPPED);
+    tl_eq(p.b.stop_len, 0);
+    pair_close(&p);
+
+    pair_open(&p);
+    raw(&p, &(struct xc_sr_rhdr){XC_SR_REC_COLO_STOP, XC_SR_STOP_MAX + 1},
+        sizeof(struct xc_sr_rhdr));
+    tl_fails(xc_sr_read_record(&p.b, UINT32_MAX, tl_soon(), &rec, &err), &err, COLO_ERR_PROTOCOL);
+    pair_close(&p);
+}
+
+static void test_a_flood_of_heartbeats_does_not_move_a_deadline(void **state)
+{
+    struct xc_sr_record rec;
+    struct pair p;
+
+    (void)state;
+    pair_open(&p);
+    for (int i = 0; i < 5; i++)
+        heartbeat(&p.a);
+    tl_fails(xc_sr_read_record(&p.b, 100, colo_now(), &rec, &err), &err, COLO_ERR_TIMEOUT);
+    assert_non_null(xc_sr_channel_peek(&p.b, 1)); /* it did not read all of them first */
+    pair_close(&p);
+}
+
 static void test_heartbeats_of_others_are_no_life_signs(void **state)
 {
     const struct xc_sr_rec_tag mine = {.session = {1, 2, 3}, .generation = 1};
@@ -362,6 +425,9 @@ int main(void)
         cmocka_unit_test(test_the_writer_keeps_the_limits),
         cmocka_unit_test(test_heartbeats_are_passed_over),
         cmocka_unit_test(test_heartbeats_of_others_are_no_life_signs),
+        cmocka_unit_test(test_part_of_a_record_does_not_hide_silence),
+        cmocka_unit_test(test_a_stop_comes_through_anywhere),
+        cmocka_unit_test(test_a_flood_of_heartbeats_does_not_move_a_deadline),
         cmocka_unit_test(test_pending_with_parts_of_records),
         cmocka_unit_test(test_a_long_writer_does_not_drown_in_heartbeats),
         cmocka_unit_test(test_a_stream_cut_at_every_byte),
