@@ -57,6 +57,7 @@ void xc_sr_restore_fini(struct xc_sr_restore *r)
     xc_sr_staging_free(r->staging);
     r->staging = NULL;
     xc_sr_bitmap_fini(&r->present);
+    r->runs.n = 0;
     xc_sr_bitmap_fini(&r->received);
     xc_sr_bitmap_fini(&r->own);
     xc_sr_bitmap_fini(&r->log);
@@ -187,6 +188,7 @@ int xc_sr_restore_finish(struct xc_sr_restore *r, bool logdirty, struct colo_err
     if (get_info(r, &info, err) < 0)
         return -1;
     r->tot_pages = info.tot_pages;
+    xc_sr_runs_note(&r->runs, &r->present);
     xc_sr_restore_forget_image(r);
     r->first_done = true;
     return 0;
@@ -210,11 +212,12 @@ int xc_sr_restore_own_dirty(struct xc_sr_restore *r, struct colo_err *err)
 {
     struct xc_sr_domain_info info;
     colo_time t0 = colo_now();
+    bool moved;
 
-    if (get_info(r, &info, err) < 0)
+    if (get_info(r, &info, err) < 0 || xc_sr_runs_moved(&r->runs, r->dom, &moved, err) < 0)
         return -1;
-    /* Pages that our guest gained or gave back need not be in the log, but are its doing too. */
-    if (info.tot_pages != r->tot_pages && xc_sr_restore_scan(r, &r->own, err) < 0)
+    /* Pages that our guest gained, gave back or moved need not be in the log, but are its doing. */
+    if ((info.tot_pages != r->tot_pages || moved) && xc_sr_restore_scan(r, &r->own, err) < 0)
         return -1;
     if (read_log(r, &info, true, err) < 0)
         return -1;
@@ -229,7 +232,9 @@ int xc_sr_restore_note_dirty(struct xc_sr_restore *r, struct colo_err *err)
 
     if (get_info(r, &info, err) < 0 || read_log(r, &info, false, err) < 0)
         return -1;
-    r->tot_pages = info.tot_pages; /* present is right: we added and released by it */
+    if (info.tot_pages != r->tot_pages) /* present is right: we added and released by it */
+        xc_sr_runs_note(&r->runs, &r->present);
+    r->tot_pages = info.tot_pages;
     r->stats.t_dirtylog += colo_now() - t0;
     return 0;
 }
@@ -280,9 +285,14 @@ void xc_sr_restore_discard(struct xc_sr_restore *r)
 int xc_sr_restore_apply(struct xc_sr_restore *r, struct colo_err *err)
 {
     colo_time t0 = colo_now();
+    bool moved;
 
     if (r->tail != XC_SR_TAIL_ALL)
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "there is no whole checkpoint to apply");
+    /* Device state that was loaded may have moved the video memory to where the primary has it. */
+    if (xc_sr_runs_moved(&r->runs, r->dom, &moved, err) < 0 ||
+        (moved && xc_sr_restore_scan(r, NULL, err) < 0))
+        return -1;
     if (xc_sr_restore_map_staged(r, err) < 0)
         return -1;
     /* From here on there is only forward. */

@@ -14,6 +14,7 @@
 #include "xc_sr_bitmap.h"
 #include "xc_sr_domain.h"
 #include "xc_sr_record.h"
+#include "xc_sr_runs.h"
 #include "xc_sr_staging.h"
 
 struct xc_sr_restore_stats {     /* reset by the caller */
@@ -38,6 +39,7 @@ struct xc_sr_restore {
 
     /* private */
     struct xc_sr_staging *staging;
+    struct xc_sr_runs runs;                   /* where the runs of `present` begin */
     struct xc_sr_bitmap present;              /* gfns that have a page here, ... */
     uint64_t tot_pages;                       /* ... and how many the domain then had in all */
     struct xc_sr_bitmap received;             /* pfns that the primary has */

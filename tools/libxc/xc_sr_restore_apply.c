@@ -45,6 +45,7 @@ int xc_sr_restore_scan(struct xc_sr_restore *r, struct xc_sr_bitmap *changed, st
         }
     }
     r->tot_pages = info.tot_pages;
+    xc_sr_runs_note(&r->runs, &r->present);
     return 0;
 }
 

@@ -14,7 +14,7 @@
 
 colo_time xc_sr_save_deadline(const struct xc_sr_save *s)
 {
-    return s->io_timeout ? colo_now() + s->io_timeout : COLO_NO_DEADLINE;
+    return colo_deadline(s->io_timeout, s->limit);
 }
 
 int xc_sr_save_record(struct xc_sr_save *s, uint32_t type, const struct iovec *iov, int cnt,
@@ -69,6 +69,7 @@ int xc_sr_save_init(struct xc_sr_save *s, struct colo_err *err)
     memset(&s->dirty, 0, sizeof(s->dirty));
     memset(&s->log, 0, sizeof(s->log));
     memset(&s->known, 0, sizeof(s->known));
+    s->runs.n = 0;
     s->nr_gfns = 0;
     s->tot_pages = 0;
     s->logdirty = false;

@@ -13,6 +13,7 @@
 #include "xc_sr_bitmap.h"
 #include "xc_sr_domain.h"
 #include "xc_sr_record.h"
+#include "xc_sr_runs.h"
 
 struct
     xc_sr_save_stats { /* of the current checkpoint (or the whole pre-copy); reset by the caller */
@@ -28,7 +29,8 @@ struct xc_sr_precopy_progress {
     uint64_t total_sent;
     uint64_t bytes;
 };
-/* Called every few batches; return non-zero to stop pre-copy after this iteration. */
+/* Called every few batches; return 1 to stop pre-copy after this iteration, -1 to give it up at
+ * once (COLO_ERR_CANCELLED). */
 typedef int xc_sr_precopy_cb(void *priv, const struct xc_sr_precopy_progress *p);
 
 struct xc_sr_save {
@@ -40,6 +42,7 @@ struct xc_sr_save {
     uint64_t max_gfns;  /* highest gfn + 1 that the guest's config can have, on either side: bounds
                         * what the secondary may ask for; 0 = the domain's own size */
     colo_time io_timeout; /* for a single write or read of the channel; 0 = none */
+    colo_time limit;      /* when all of them must be over (the guest is paused); 0 = none */
     uint32_t xen_major, xen_minor;
 
     struct xc_sr_save_stats stats;
@@ -47,7 +50,8 @@ struct xc_sr_save {
     /* private */
     struct xc_sr_bitmap dirty; /* what is to be sent */
     struct xc_sr_bitmap log;   /* scratch for the dirty log */
-    struct xc_sr_bitmap known; /* gfns that had a page when we last looked */
+    struct xc_sr_bitmap known; /* gfns that had a page when we last looked, ... */
+    struct xc_sr_runs runs;    /* ... and where their runs begin */
     uint64_t nr_gfns, tot_pages;
     bool logdirty;
     struct xc_sr_save_batch *batch;

@@ -123,14 +123,19 @@ out:
     return rc;
 }
 
-static void tell(struct xc_sr_save *s, struct xc_sr_save_watch *w, bool last)
+static int tell(struct xc_sr_save *s, struct xc_sr_save_watch *w, bool last, struct colo_err *err)
 {
+    int r;
+
     if (!w->cb || (!last && ++w->batches % WATCH_BATCHES))
-        return;
+        return 0;
     w->progress.total_sent = s->stats.sent + s->stats.zero;
     w->progress.bytes = s->stats.bytes;
-    if (w->cb(w->priv, &w->progress))
-        w->stop = true;
+    r = w->cb(w->priv, &w->progress);
+    if (r < 0)
+        return colo_fail(err, COLO_ERR_CANCELLED, NULL, "sending the guest's memory was given up");
+    w->stop |= r != 0;
+    return 0;
 }
 
 int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct colo_err *err)
@@ -165,26 +170,29 @@ int xc_sr_save_walk(struct xc_sr_save *s, struct xc_sr_save_watch *w, struct col
             if (flush_batch(s, true, err) < 0)
                 return -1;
             w->progress.iter_done += XC_SR_BATCH;
-            tell(s, w, false);
+            if (tell(s, w, false, err) < 0)
+                return -1;
         }
         gfn += n;
     }
     if (flush_batch(s, true, err) < 0)
         return -1;
+    xc_sr_runs_note(&s->runs, &s->known);
     w->progress.iter_done = w->progress.iter_pages;
-    tell(s, w, true);
-    return 0;
+    return tell(s, w, true, err);
 }
 
 int xc_sr_save_rescan(struct xc_sr_save *s, struct colo_err *err)
 {
     uint8_t present[XC_SR_BATCH];
     uint64_t pages;
+    bool moved;
     size_t n;
 
-    if (xc_sr_save_resize(s, &pages, err) < 0)
+    if (xc_sr_save_resize(s, &pages, err) < 0 ||
+        xc_sr_runs_moved(&s->runs, s->dom, &moved, err) < 0)
         return -1;
-    if (pages == s->tot_pages)
+    if (pages == s->tot_pages && !moved)
         return 0;
     for (uint64_t gfn = 0; gfn < s->nr_gfns; gfn += n) {
         n = s->nr_gfns - gfn < XC_SR_BATCH ? s->nr_gfns - gfn : XC_SR_BATCH;
@@ -200,6 +208,7 @@ int xc_sr_save_rescan(struct xc_sr_save *s, struct colo_err *err)
                 xc_sr_bitmap_clear(&s->known, gfn + i);
         }
     }
+    xc_sr_runs_note(&s->runs, &s->known);
     s->tot_pages = pages; /* as it was before the scan: what came during it is seen next time */
     return 0;
 }
@@ -222,10 +231,10 @@ int xc_sr_save_send_set(struct xc_sr_save *s, bool live, struct xc_sr_save_watch
             continue;
         if (flush_batch(s, live, err) < 0)
             return -1;
-        tell(s, w, false);
+        if (tell(s, w, false, err) < 0)
+            return -1;
     }
     if (flush_batch(s, live, err) < 0)
         return -1;
-    tell(s, w, true);
-    return 0;
+    return tell(s, w, true, err);
 }

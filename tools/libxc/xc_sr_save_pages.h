@@ -26,7 +26,7 @@ struct xc_sr_save_watch {
     void *priv;
     struct xc_sr_precopy_progress progress;
     unsigned int batches;
-    bool stop;
+    bool stop; /* after this iteration */
 };
 
 /* One record on the channel, with the saver's deadline and its count of bytes. */
@@ -42,8 +42,7 @@ int xc_sr_save_resize(struct xc_sr_save *s, uint64_t *pages, struct colo_err *er
 
 /*
  * Look again which gfns have a page if the domain has another number of them than when we last
- * looked: the dirty log need not tell of pages that came and went.  (Xen 4.17's does tell of a page
- * that is added, so that a page that moves is seen although their number stays.)
+ * looked, or if some have moved: the dirty log need not tell of pages that came and went.
  */
 int xc_sr_save_rescan(struct xc_sr_save *s, struct colo_err *err);
 
