@@ -25,6 +25,8 @@
 /* No HVM guest of Xen 4.17 on x86 has a gfn at or above 2^36 (a p2m of 48 address bits). */
 #define XC_SR_MAX_GFNS (UINT64_C(1) << 36)
 
+#define XC_SR_SHUTDOWN_SUSPEND 2 /* Xen's SHUTDOWN_suspend: what suspend does */
+
 struct xc_sr_domain_info {
     bool hvm;
     unsigned int vcpus;

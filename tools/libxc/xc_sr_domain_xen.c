@@ -107,9 +107,10 @@ static int xen_suspend(struct xc_sr_domain *d, colo_time deadline, struct colo_e
     /* The device model stops in either case: a secondary's guest that went down on its own gets the
      * primary's state again. */
     if (x->has_hooks && x->hooks.stop && !x->dm_stopped) {
+        /* One that was too slow may stop later: it is to be told to go on in any case. */
+        x->dm_stopped = true;
         if (x->hooks.stop(x->hooks.priv, err) < 0)
             return -1;
-        x->dm_stopped = true;
     }
     return info.shutdown_reason == SHUTDOWN_suspend ? 0 : guest_down(x, info.shutdown_reason, err);
 }
@@ -118,7 +119,6 @@ static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
 {
     struct xc_sr_domain_xen *x = xc_sr_xen(d);
     xc_dominfo_t info;
-    int fast;
 
     if (x->dm_stopped) {
         if (x->hooks.cont && x->hooks.cont(x->hooks.priv, err) < 0)
@@ -129,10 +129,9 @@ static int xen_resume(struct xc_sr_domain *d, struct colo_err *err)
         return -1;
     if (!info.shutdown && !x->down)
         return 0;
-    /* The fast way is for suspended domains only: neither for one that went down on its own and has
-     * been given another state since, nor for one whose suspend we gave up on half way. */
-    fast = info.shutdown && info.shutdown_reason == SHUTDOWN_suspend;
-    if (xc_domain_resume(x->xch, x->domid, fast) < 0)
+    /* Not the "fast" way, which writes a return code into the guest's registers: for guests that
+     * have called the hypervisor to be suspended, and this one knows nothing of it. */
+    if (xc_domain_resume(x->xch, x->domid, 0) < 0)
         return colo_fail_errno(err, errno, "cannot resume domain %u", x->domid);
     x->down = false;
     if (x->has_hooks && x->hooks.resumed)

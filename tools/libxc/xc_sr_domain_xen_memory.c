@@ -183,6 +183,7 @@ int xc_sr_xen_logdirty_enable(struct xc_sr_domain *d, struct colo_err *err)
     if (r < 0)
         return colo_fail_errno(err, errno, "cannot turn the dirty log of domain %u on", x->domid);
     if (x->has_hooks && x->hooks.logdirty && x->hooks.logdirty(x->hooks.priv, true, err) < 0) {
+        x->hooks.logdirty(x->hooks.priv, false, NULL); /* it may just have been slow */
         xc_shadow_control(x->xch, x->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0);
         return -1;
     }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -56,6 +57,22 @@ static void *map_space(size_t bytes, int prot, struct colo_err *err)
     return NULL;
 }
 
+/* Nameless from the beginning, or where the file system cannot do that, a moment later. */
+static int open_spill_file(const char *dir, struct colo_err *err)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    char *path;
+
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR) &&
+        asprintf(&path, "%s/xen-colo.XXXXXX", dir) >= 0) {
+        fd = mkostemp(path, O_CLOEXEC);
+        if (fd >= 0)
+            unlink(path);
+        free(path);
+    }
+    return fd < 0 ? colo_fail_errno(err, errno, "a file for staging in %s", dir) : fd;
+}
+
 int xc_sr_staging_new(uint64_t max_gfns, size_t mem_cap, const char *spill_dir,
                       struct xc_sr_staging **out, struct colo_err *err)
 {
@@ -87,6 +104,10 @@ int xc_sr_staging_new(uint64_t max_gfns, size_t mem_cap, const char *spill_dir,
             colo_fail_errno(err, ENOMEM, "staging");
             goto fail;
         }
+        /* Now, and not when the first large checkpoint needs it, it is to fail. */
+        s->spill_fd = open_spill_file(spill_dir, err);
+        if (s->spill_fd < 0)
+            goto fail;
     }
     *out = s;
     return 0;
@@ -131,11 +152,6 @@ static int open_spill(struct xc_sr_staging *s, struct colo_err *err)
         return colo_fail(err, COLO_ERR_LOCAL, "staging-full",
                          "the checkpoint needs more than the %zu MiB that may be staged in memory",
                          s->mem_slots * XC_PAGE_BYTES >> 20);
-    if (s->spill_fd < 0) {
-        s->spill_fd = open(s->spill_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (s->spill_fd < 0)
-            return colo_fail_errno(err, errno, "a file for staging in %s", s->spill_dir);
-    }
     if (!s->spill) {
         space = (space + SPILL_CHUNK - 1) / SPILL_CHUNK * SPILL_CHUNK;
         s->spill = map_space(space, PROT_NONE, err);
