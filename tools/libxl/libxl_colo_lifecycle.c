@@ -35,27 +35,19 @@ static struct colo_life_plan plan_action(int action, const char *why)
     }
 }
 
-struct colo_life_plan colo_life_decide(const struct colo_life_policy *policy, int reason,
-                                       colo_time lived)
+struct colo_life_plan colo_life_decide(const struct colo_life_policy *policy, int reason)
 {
-    struct colo_life_plan p;
-
     switch (reason) {
     case LIBXL_SHUTDOWN_REASON_POWEROFF:
-        p = plan_action(policy->on_poweroff, "the guest has powered off");
-        break;
+        return plan_action(policy->on_poweroff, "the guest has powered off");
     case LIBXL_SHUTDOWN_REASON_REBOOT:
-        p = plan_action(policy->on_reboot, "the guest reboots");
-        break;
+        return plan_action(policy->on_reboot, "the guest reboots");
     case LIBXL_SHUTDOWN_REASON_CRASH:
-        p = plan_action(policy->on_crash, "the guest has crashed");
-        break;
+        return plan_action(policy->on_crash, "the guest has crashed");
     case LIBXL_SHUTDOWN_REASON_WATCHDOG:
-        p = plan_action(policy->on_watchdog, "the guest's watchdog has fired");
-        break;
+        return plan_action(policy->on_watchdog, "the guest's watchdog has fired");
     case LIBXL_SHUTDOWN_REASON_SOFT_RESET:
-        p = plan_action(policy->on_soft_reset, "the guest asks for a soft reset");
-        break;
+        return plan_action(policy->on_soft_reset, "the guest asks for a soft reset");
     case LIBXL_SHUTDOWN_REASON_SUSPEND:
         /* xl save, xl migrate: whoever suspended it looks after it from now on. */
         return plan(COLO_LIFE_LEAVE, false, "the guest has been suspended");
@@ -63,15 +55,4 @@ struct colo_life_plan colo_life_decide(const struct colo_life_policy *policy, in
         return plan(COLO_LIFE_DESTROY, false,
                     "the guest has shut down for an unknown reason: destroying the domain");
     }
-
-    if (lived < COLO_LIFE_MIN) {
-        if (p.step == COLO_LIFE_RESTART) {
-            p.step = COLO_LIFE_DESTROY;
-            p.why = "the guest went down within 10 seconds of its restart: not restarting it again";
-        } else if (p.step == COLO_LIFE_RENAME_RESTART) {
-            p.step = COLO_LIFE_PRESERVE;
-            p.why = "the guest went down within 10 seconds of its restart: keeping it as it is";
-        }
-    }
-    return p;
 }

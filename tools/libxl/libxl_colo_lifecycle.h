@@ -28,13 +28,10 @@ struct colo_life_plan {
     const char *why; /* one line for the log */
 };
 
-/* A guest that lives shorter than this is not restarted again: it would loop for ever. */
-#define COLO_LIFE_MIN (10 * 1000 * COLO_MS)
-
-/* reason is a libxl_shutdown_reason.  lived is how long the domain has run (nanoseconds) when it
- * was one that we had restarted; COLO_NO_DEADLINE for the first. */
-struct colo_life_plan colo_life_decide(const struct colo_life_policy *policy, int reason,
-                                       colo_time lived);
+/* reason is a libxl_shutdown_reason.  As under stock xl a guest that reboots is restarted however
+ * short it lived.  (A soft reset is destruction here: only PV drivers can ask Xen for one, and
+ * guests that have them are not protected.) */
+struct colo_life_plan colo_life_decide(const struct colo_life_policy *policy, int reason);
 
 /* ---- hands ---- */
 struct colo_watch; /* a guest being watched; belongs to the implementation */

@@ -25,12 +25,6 @@ struct colo_watch {
     bool destroyed; /* by somebody else */
 };
 
-/* The domain that we restarted last, and when: the worker has one guest. */
-static struct {
-    uint32_t domid;
-    colo_time at;
-} restarted;
-
 static int xl_fail(struct colo_err *err, const char *reason, int r, const char *what,
                    uint32_t domid)
 {
@@ -175,8 +169,6 @@ static int restart(struct colo_watch *w, uint32_t *domid, struct colo_err *err)
     r = libxl_domain_unpause(w->ctx, fresh, NULL);
     if (r)
         return xl_fail(err, "restart-failed", r, "starting the restarted", fresh);
-    restarted.domid = fresh;
-    restarted.at = colo_now();
     *domid = fresh;
     colo_monitor_log("%s runs again, as domain %u", w->cfg.c_info.name, fresh);
     return 0;
@@ -192,16 +184,13 @@ static int watch_act(struct colo_watch *w, uint32_t *domid, struct colo_err *err
         .on_soft_reset = w->cfg.on_soft_reset,
     };
     struct colo_life_plan plan;
-    colo_time lived = COLO_NO_DEADLINE;
 
     *domid = 0;
     if (w->destroyed) {
         colo_monitor_log("domain %u has been destroyed", w->domid);
         return 0;
     }
-    if (restarted.domid == w->domid)
-        lived = colo_now() - restarted.at;
-    plan = colo_life_decide(&policy, w->reason, lived);
+    plan = colo_life_decide(&policy, w->reason);
     colo_monitor_log("domain %u has shut down (%s): %s", w->domid,
                      libxl_shutdown_reason_to_string(w->reason), plan.why);
 

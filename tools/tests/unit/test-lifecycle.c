@@ -13,8 +13,6 @@
 #include "libxl_colo_lifecycle.h"
 #include "libxl_colo_recover.h"
 
-#define LONG_LIVED COLO_NO_DEADLINE
-
 /* Each reason has an action of its own here, so that a mix-up shows. */
 static const struct colo_life_policy mixed = {
     .on_poweroff = LIBXL_ACTION_ON_SHUTDOWN_DESTROY,
@@ -24,10 +22,10 @@ static const struct colo_life_policy mixed = {
     .on_soft_reset = LIBXL_ACTION_ON_SHUTDOWN_RESTART_RENAME,
 };
 
-static void expect(const struct colo_life_policy *policy, int reason, colo_time lived,
-                   enum colo_life_step step, bool coredump)
+static void expect(const struct colo_life_policy *policy, int reason, enum colo_life_step step,
+                   bool coredump)
 {
-    struct colo_life_plan p = colo_life_decide(policy, reason, lived);
+    struct colo_life_plan p = colo_life_decide(policy, reason);
 
     assert_int_equal(p.step, step);
     assert_int_equal(p.coredump, coredump);
@@ -37,11 +35,11 @@ static void expect(const struct colo_life_policy *policy, int reason, colo_time 
 static void each_reason_has_its_own_action(void **state)
 {
     (void)state;
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_POWEROFF, LONG_LIVED, COLO_LIFE_DESTROY, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_REBOOT, LONG_LIVED, COLO_LIFE_RESTART, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_CRASH, LONG_LIVED, COLO_LIFE_DESTROY, true);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_WATCHDOG, LONG_LIVED, COLO_LIFE_PRESERVE, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_SOFT_RESET, LONG_LIVED, COLO_LIFE_RENAME_RESTART, false);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_POWEROFF, COLO_LIFE_DESTROY, false);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_REBOOT, COLO_LIFE_RESTART, false);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_CRASH, COLO_LIFE_DESTROY, true);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_WATCHDOG, COLO_LIFE_PRESERVE, false);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_SOFT_RESET, COLO_LIFE_RENAME_RESTART, false);
 }
 
 static void each_action_has_its_own_step(void **state)
@@ -66,36 +64,21 @@ static void each_action_has_its_own_step(void **state)
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         struct colo_life_policy policy = {.on_crash = table[i].action};
 
-        expect(&policy, LIBXL_SHUTDOWN_REASON_CRASH, LONG_LIVED, table[i].step, table[i].coredump);
+        expect(&policy, LIBXL_SHUTDOWN_REASON_CRASH, table[i].step, table[i].coredump);
     }
 }
 
 static void a_suspended_guest_is_left_alone(void **state)
 {
     (void)state;
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_SUSPEND, LONG_LIVED, COLO_LIFE_LEAVE, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_SUSPEND, 0, COLO_LIFE_LEAVE, false);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_SUSPEND, COLO_LIFE_LEAVE, false);
 }
 
 static void an_unknown_reason_destroys(void **state)
 {
     (void)state;
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_UNKNOWN, LONG_LIVED, COLO_LIFE_DESTROY, false);
-    expect(&mixed, 255, LONG_LIVED, COLO_LIFE_DESTROY, false);
-}
-
-static void a_guest_that_dies_young_is_not_restarted(void **state)
-{
-    const struct colo_life_policy dumping = {
-        .on_crash = LIBXL_ACTION_ON_SHUTDOWN_COREDUMP_RESTART,
-    };
-
-    (void)state;
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_REBOOT, COLO_LIFE_MIN - 1, COLO_LIFE_DESTROY, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_REBOOT, COLO_LIFE_MIN, COLO_LIFE_RESTART, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_SOFT_RESET, 0, COLO_LIFE_PRESERVE, false);
-    expect(&mixed, LIBXL_SHUTDOWN_REASON_WATCHDOG, 0, COLO_LIFE_PRESERVE, false);
-    expect(&dumping, LIBXL_SHUTDOWN_REASON_CRASH, 0, COLO_LIFE_DESTROY, true);
+    expect(&mixed, LIBXL_SHUTDOWN_REASON_UNKNOWN, COLO_LIFE_DESTROY, false);
+    expect(&mixed, 255, COLO_LIFE_DESTROY, false);
 }
 
 static void what_is_undone_after_a_killed_session(void **state)
@@ -127,7 +110,6 @@ int main(void)
         cmocka_unit_test(each_action_has_its_own_step),
         cmocka_unit_test(a_suspended_guest_is_left_alone),
         cmocka_unit_test(an_unknown_reason_destroys),
-        cmocka_unit_test(a_guest_that_dies_young_is_not_restarted),
         cmocka_unit_test(what_is_undone_after_a_killed_session),
     };
 
