@@ -10,6 +10,10 @@
 
 #define COLO_PROTOCOL_VERSION 1
 
+/* The most that heartbeat_ms x heartbeat_misses may be: a dead peer must be found out before the
+ * steps that wait for it run out of time. */
+#define COLO_SILENCE_MAX_MS 30000u
+
 struct colo_config {
     uint32_t interval_max_ms;  /* a checkpoint at least this often; default 5000 */
     uint32_t interval_min_ms;  /* and never sooner than this after the last; default 100 */
@@ -18,7 +22,7 @@ struct colo_config {
     uint64_t staging_cap;  /* bytes of a checkpoint held in memory on the secondary; 0 = default */
     uint32_t verify_every; /* prove both copies equal at every Nth checkpoint; 0 = never */
     bool takeover_on_silence; /* secondary's policy without a fence command; default true */
-    bool force;               /* -F: accept what is merely unwise */
+    bool force;               /* -F: hosts may differ in the versions of Xen and QEMU */
 };
 void colo_config_defaults(struct colo_config *c);
 

@@ -23,6 +23,7 @@ char *colo_caps_to_json(const struct colo_caps *c)
     colo_json_put_str(g, "host", c->host);
     colo_json_put_bool(g, "zero_pages", c->zero_pages);
     colo_json_put_bool(g, "tags", c->tags);
+    colo_json_put_bool(g, "force", c->force);
     if (c->session[0]) {
         colo_json_put_str(g, "session", c->session);
         colo_json_put_int(g, "generation", (int64_t)c->generation);
@@ -77,11 +78,15 @@ static int take_primary(const struct colo_json *j, struct colo_caps *c, struct c
     int64_t generation = colo_json_get_int(j, "generation", 0);
 
     if (take_str(j, "session", c->session, sizeof(c->session), err) ||
-        take_u32(j, "heartbeat_ms", 10, 60000, &c->heartbeat_ms, err) ||
-        take_u32(j, "heartbeat_misses", 1, 1000, &c->heartbeat_misses, err) ||
+        take_u32(j, "heartbeat_ms", 10, 10000, &c->heartbeat_ms, err) ||
+        take_u32(j, "heartbeat_misses", 2, 1000, &c->heartbeat_misses, err) ||
         take_u32(j, "interval_max_ms", 10, 3600000, &c->interval_max_ms, err) ||
-        take_u32(j, "interval_min_ms", 0, 3600000, &c->interval_min_ms, err))
+        take_u32(j, "interval_min_ms", 0, 60000, &c->interval_min_ms, err))
         return -1;
+    if ((uint64_t)c->heartbeat_ms * c->heartbeat_misses > COLO_SILENCE_MAX_MS)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's heartbeats (%u of %u ms) make up more than %u ms",
+                         c->heartbeat_misses, c->heartbeat_ms, COLO_SILENCE_MAX_MS);
     if (generation < 1)
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
                          "the peer's generation is %lld", (long long)generation);
@@ -106,6 +111,7 @@ int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c
              : 0;
     c->zero_pages = colo_json_get_bool(j, "zero_pages", false);
     c->tags = colo_json_get_bool(j, "tags", false);
+    c->force = colo_json_get_bool(j, "force", false);
     if (!rc && from_primary)
         rc = take_primary(j, c, err);
     colo_json_free(j);
@@ -120,6 +126,8 @@ int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,
                          "this host (%s) speaks COLO protocol %u, the peer (%s) %u: install the "
                          "same xen-colo on both",
                          mine->host, mine->protocol, peer->host, peer->protocol);
+    if (mine->force || peer->force)
+        return 0;
     if (strcmp(mine->xen, peer->xen) != 0)
         return colo_fail(err, COLO_ERR_REFUSED, "xen-version-mismatch",
                          "this host (%s) runs Xen %s, the peer (%s) runs Xen %s: both must be the "

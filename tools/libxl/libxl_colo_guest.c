@@ -152,6 +152,7 @@ int colo_guest_open(struct colo_guest *g, uint32_t domid, bool for_load, struct 
         colo_guest_close(g);
         return -1;
     }
+    colo_xs_heed_dm(g->xs, colo_qmp_fd(g->qmp));
     return 0;
 }
 

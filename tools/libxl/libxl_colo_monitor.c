@@ -78,6 +78,11 @@ static void disconnect(struct colo_monitor *m)
     m->fd = -1;
 }
 
+void colo_monitor_abandon(struct colo_monitor *m)
+{
+    disconnect(m);
+}
+
 static int tell(struct colo_monitor *m, enum colo_monitor_msg_type type)
 {
     struct colo_monitor_msg msg = {.type = type};

@@ -58,6 +58,10 @@ void colo_monitor_domid_changed(struct colo_monitor *m);
  */
 int colo_monitor_end(struct colo_monitor *m, bool watch, struct colo_err *err);
 
+/* The session is over and could not undo all of its own: as if it had been killed, the monitor does
+ * what recovery says.  Closes m->fd. */
+void colo_monitor_abandon(struct colo_monitor *m);
+
 /*
  * --reprotect: as colo_monitor_end with watch, but stay connected and wait until the guest has
  * been rebooted as a new domain.  0 and *domid: the guest runs, recovery.domid is set, and the

@@ -127,6 +127,16 @@ static char *retire(struct mon *m)
     return strdup("{\"ok\":true}");
 }
 
+static char *failover(struct mon *m)
+{
+    if (m->c.opts.role == COLO_PRIMARY)
+        return reply_error("not-secondary", "a takeover is asked for on the secondary");
+    /* Not to be remembered until the first sync is over, when nobody thinks of it any more. */
+    if (m->phase == PHASE_SERVING && !m->c.sh->status.protected_since_wall)
+        return reply_error("not-protected", "there is no whole copy of the guest here yet");
+    return pass_on(m, COLO_CMD_FAILOVER);
+}
+
 static char *handle(void *priv, const char *command)
 {
     struct mon *m = priv;
@@ -140,8 +150,7 @@ static char *handle(void *priv, const char *command)
     if (!strcmp(command, "stop"))
         return pass_on(m, COLO_CMD_STOP);
     if (!strcmp(command, "failover"))
-        return primary ? reply_error("not-secondary", "a takeover is asked for on the secondary")
-                       : pass_on(m, COLO_CMD_FAILOVER);
+        return failover(m);
     if (!strcmp(command, "retire"))
         return retire(m);
     return reply_error("unknown-command", "no such command");
@@ -324,6 +333,26 @@ static void loop(struct mon *m)
     }
 }
 
+/*
+ * Who kills "xl remus" by the name on its command line must not kill the monitor with it.  Where
+ * the kernel does not let us, the command line stays the session's.
+ */
+static void set_title(const struct mon *m)
+{
+    static char title[160];
+    size_t len;
+
+    prctl(PR_SET_NAME, "xl-colo-monitor");
+    len = (size_t)snprintf(title, sizeof(title), "xl-colo-monitor %s", m->c.sh->recovery.name);
+    if (len >= sizeof(title))
+        len = sizeof(title) - 1;
+    /* The order in which the kernel takes them depends on where our data lies. */
+    for (int i = 0; i < 2; i++) {
+        prctl(PR_SET_MM, PR_SET_MM_ARG_START, (unsigned long)title, 0, 0);
+        prctl(PR_SET_MM, PR_SET_MM_ARG_END, (unsigned long)title + len + 1, 0, 0);
+    }
+}
+
 void colo_monitor_child(const struct colo_monitor_child *c)
 {
     static struct mon m;
@@ -331,7 +360,7 @@ void colo_monitor_child(const struct colo_monitor_child *c)
     m.c = *c;
     m.phase = PHASE_SERVING;
     pthread_mutex_init(&m.lock, NULL);
-    prctl(PR_SET_NAME, "xl-colo-monitor");
+    set_title(&m);
     if (!m.c.opts.foreground)
         setsid();
     if (chdir("/"))

@@ -58,15 +58,16 @@ static bool recover(struct mon *m)
     return true;
 }
 
-/* A session that ended in good order, but could not let its guest run again, left that to us. */
+/* A session that ended in good order, but could not let its guest run again, or give it its name
+ * and NICs after a takeover, left that to us. */
 static bool bring_back(struct mon *m)
 {
     struct colo_err err = {0};
     bool here = false;
 
-    colo_monitor_log("the session left the guest suspended: resuming it");
+    colo_monitor_log("the session left something to be done with the guest");
     if (m->c.ops->recover(m->c.priv, m->c.sh, m->c.opts.role, &here, &err))
-        colo_monitor_log("resuming failed: %s", err.msg);
+        colo_monitor_log("it failed: %s", err.msg);
     return here;
 }
 
@@ -138,7 +139,8 @@ static void *work(void *arg)
             return NULL;
         }
     }
-    if (!m->killed && m->c.sh->recovery.suspended && !bring_back(m)) {
+    if (!m->killed && (m->c.sh->recovery.suspended || m->c.sh->recovery.restore_name) &&
+        !bring_back(m)) {
         post(m, COLO_MSG_GONE, 0, NULL);
         return NULL;
     }

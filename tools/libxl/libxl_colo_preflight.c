@@ -86,6 +86,15 @@ static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
             return refuse(err, "nic-model",
                           "NIC %d is a PV-only vif; give it type=ioemu and a model such as e1000",
                           i);
+    for (int i = 0; i < cfg->num_nics; i++) {
+        const char *script = cfg->nics[i].script;
+
+        if (script && (strstr(script, "vif-route") || strstr(script, "vif-nat")))
+            return refuse(err, "nic-script",
+                          "NIC %d is routed (%s): only bridged NICs go with the guest to the other "
+                          "host; give it a bridge",
+                          i, script);
+    }
     return 0;
 }
 
@@ -125,7 +134,7 @@ out:
 int colo_preflight_primary(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config *cfg,
                            const struct colo_config *conf, struct colo_err *err)
 {
-    (void)conf;
+    (void)conf; /* nothing of it bears on this host's own checks */
     if (check_kind(ctx, domid, cfg, err) || check_devices(cfg, err))
         return -1;
     return check_running(domid, cfg, err);

@@ -66,6 +66,7 @@ static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err 
     memset(caps, 0, sizeof(*caps));
     caps->protocol = COLO_PROTOCOL_VERSION;
     caps->zero_pages = caps->tags = true;
+    caps->force = c->force;
     gethostname(caps->host, sizeof(caps->host) - 1);
     snprintf(caps->qemu, sizeof(caps->qemu), "%s", colo_qmp_version(b->guest.qmp));
     uuid_generate(session);
@@ -126,6 +127,7 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
     s->hooks.priv = &b->guest;
     s->hooks.event_fd = colo_xs_fd(b->guest.xs);
     s->hooks.guest_event = colo_guest_event;
+    s->hooks.dm_fd = colo_qmp_fd(b->guest.qmp);
     if (handshake(b, &caps, err)) {
         colo_session_explain(s, err);
         return -1;
@@ -136,6 +138,11 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
 int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_outcome *outcome,
                  struct colo_err *err)
 {
+    static const enum colo_state after[] = {
+        [COLO_OUT_GUEST_HERE] = COLO_STATE_UNPROTECTED,
+        [COLO_OUT_GUEST_DOWN] = COLO_STATE_GUEST_DOWN,
+        [COLO_OUT_NOTHING] = COLO_STATE_ENDED,
+    };
     struct bringup b = {.p = p};
     struct colo_session *s = &b.s;
 
@@ -161,11 +168,12 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
         colo_save_run(s, err);
     if (err->cls == COLO_ERR_GUEST_DOWN)
         *outcome = COLO_OUT_GUEST_DOWN;
+    else if (colo_session_peer_said(err, COLO_STOP_TAKEN))
+        *outcome = COLO_OUT_NOTHING;
 
     colo_heartbeat_stop(&s->hb);
     colo_status_error(p->shared, err);
-    colo_state_set(p->shared, *outcome == COLO_OUT_GUEST_DOWN ? COLO_STATE_GUEST_DOWN
-                                                              : COLO_STATE_UNPROTECTED);
+    colo_state_set(p->shared, after[*outcome]);
     xc_sr_channel_fini(&s->ch);
     colo_guest_close(&b.guest);
     free(b.config_json);

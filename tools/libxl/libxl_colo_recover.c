@@ -286,14 +286,16 @@ static int run_on(struct colo_recovery *rec, bool *here, struct colo_err *err)
     r = undo_qemu(rec, stopped && state == 1, &e);
     note(r, &e, &rc, err);
     if (stopped && state == 1) {
-        /* The fast way wants a domain that is suspended; the other also takes back a shutdown
-         * that has been asked for and is not complete. */
-        if (xc_domain_resume(xch, rec->domid, suspended)) {
+        /* Takes back a shutdown that has been asked for and is not complete, too.  Not the "fast"
+         * way, which writes a return code into the registers of a guest that asked for nothing. */
+        if (xc_domain_resume(xch, rec->domid, 0)) {
             colo_fail_errno(&e, errno, "resuming domain %u", rec->domid);
             note(-1, &e, &rc, err);
         }
         r = colo_xs_resume_domain(xs, rec->domid, &e);
         note(r, &e, &rc, err);
+        if (rec->restore_name) /* a copy that had not run yet is as libxl built it: paused */
+            xc_domain_unpause(xch, rec->domid);
     }
     rec->logdirty = rec->suspended = false;
 out:

@@ -5,6 +5,7 @@
  * Until a checkpoint is whole nothing of it touches our copy; once we begin to apply it we finish
  * (decide forward).  What the end of the stream means is decided in one place, judge():
  *   silence       the primary's host or the link is gone: take over (or stop, by policy)
+ *   BROKEN        the primary cannot run the guest any more: take over
  *   end of stream the primary's process is gone but its host closed the stream: its monitor lets
  *                 the guest run on there, so our copy goes
  *   STOP          the primary says that the guest is its own: our copy goes
@@ -243,6 +244,7 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
             {.fd = s->ch.rfd, .events = POLLIN},
             {.fd = s->ch.cancel_fd, .events = POLLIN},
             {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+            {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
         };
         bool pending;
 
@@ -250,7 +252,7 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
             return -1;
         if (pending)
             return libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_NEW, err);
-        switch (s->monitor ? colo_monitor_command(s->monitor) : COLO_CMD_NONE) {
+        switch (colo_session_command(s)) {
         case COLO_CMD_FAILOVER:
             q->failover = true;
             return colo_fail(err, COLO_ERR_PEER_SILENT, "operator-failover",
@@ -262,10 +264,13 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
         case COLO_CMD_NONE:
             break;
         }
-        if (poll(fds, 3, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
+        if (poll(fds, 4, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "poll");
         if (fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "the receiver was told to stop");
+        if (fds[3].revents)
+            return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone",
+                             "the second copy's device model has gone");
     }
 }
 
@@ -283,6 +288,16 @@ static int lockstep(struct secondary *q, struct colo_err *err)
     }
 }
 
+/* An operator's word may have come while we were busy with a checkpoint. */
+static bool failover_asked(struct secondary *q)
+{
+    enum colo_monitor_cmd cmd;
+
+    while (!q->failover && (cmd = colo_session_command(q->s)) != COLO_CMD_NONE)
+        q->failover = cmd == COLO_CMD_FAILOVER;
+    return q->failover;
+}
+
 static enum colo_restore_end judge(struct secondary *q, struct colo_err *err)
 {
     struct colo_session *s = q->s;
@@ -293,10 +308,12 @@ static enum colo_restore_end judge(struct secondary *q, struct colo_err *err)
     case COLO_ERR_PEER_SILENT:
         if (!q->built)
             return COLO_RESTORE_FAILED;
-        return s->config.takeover_on_silence || q->failover ? COLO_RESTORE_TAKEN
-                                                            : COLO_RESTORE_YIELD;
-    case COLO_ERR_PEER_EOF:
+        return failover_asked(q) || s->config.takeover_on_silence ? COLO_RESTORE_TAKEN
+                                                                  : COLO_RESTORE_YIELD;
     case COLO_ERR_STOPPED:
+        return q->built && colo_session_peer_said(err, COLO_STOP_BROKEN) ? COLO_RESTORE_TAKEN
+                                                                         : COLO_RESTORE_YIELD;
+    case COLO_ERR_PEER_EOF:
     case COLO_ERR_CANCELLED:
         return COLO_RESTORE_YIELD;
     default:
@@ -304,12 +321,14 @@ static enum colo_restore_end judge(struct secondary *q, struct colo_err *err)
     }
 }
 
-static void decide(struct secondary *q, enum colo_restore_end end)
+static void decide(struct secondary *q, enum colo_restore_end end, const struct colo_err *why)
 {
     struct colo_status *st = colo_status_begin(q->s->shared);
     const char *policy = "the copy was destroyed: the guest is the primary's";
 
-    if (end == COLO_RESTORE_TAKEN)
+    if (end == COLO_RESTORE_TAKEN && why->cls == COLO_ERR_STOPPED)
+        policy = "took over: the primary cannot run the guest any more";
+    else if (end == COLO_RESTORE_TAKEN)
         policy = q->failover ? "took over: an operator's word" : "took over: the primary is silent";
     else if (end == COLO_RESTORE_FAILED)
         policy = "the copy was destroyed: it is not whole";
@@ -317,38 +336,66 @@ static void decide(struct secondary *q, enum colo_restore_end end)
     colo_status_end(q->s->shared);
 }
 
-/* The copy becomes the guest.  It must run at the end of this, whatever else fails. */
-static int take_over(struct secondary *q, struct colo_err *err)
+/* Does the copy stand still because we made it?  One that has shut down by itself is its monitor's
+ * business: on_poweroff and the like apply. */
+static bool stands_still(struct secondary *q)
+{
+    struct xc_sr_domain *d = q->s->dom;
+    struct xc_sr_domain_info info;
+
+    if (!q->suspended)
+        return false;
+    return !q->runs || d->ops->info(d, &info, NULL) || !info.shutdown ||
+           info.shutdown_reason == XC_SR_SHUTDOWN_SUSPEND;
+}
+
+/*
+ * The copy becomes the guest: from here on it is the only one, and is never destroyed.  What fails
+ * is left to its monitor, which tries again (recovery).
+ */
+static void take_over(struct secondary *q)
 {
     struct colo_session *s = q->s;
+    struct colo_recovery *rec = &s->shared->recovery;
     colo_time t0 = colo_now();
     struct colo_err e = {0};
     struct colo_status *st;
+    bool whole = true;
 
     colo_state_set(s->shared, COLO_STATE_TAKEOVER);
-    s->shared->recovery.restore_name = true;
-    s->shared->recovery.destroy = false;
+    rec->suspended = stands_still(q);
+    rec->restore_name = true;
+    rec->destroy = false;
+    /* Should the primary live after all, it must learn that the guest is not its own any more. */
+    colo_heartbeat_stop(&s->hb);
+    colo_session_tell(s, COLO_STOP_TAKEN, "the second copy has become the guest");
     xc_sr_restore_discard(&q->restore);
-    if (q->suspended && run(q, err))
-        return -1;
-    if (s->hooks.become_guest && s->hooks.become_guest(s->hooks.priv, &e))
+    if (rec->suspended && run(q, &e)) {
+        whole = false;
+        colo_session_say(s, "takeover: the guest could not be resumed, its monitor tries again: %s",
+                         e.msg);
+    } else {
+        rec->suspended = false;
+    }
+    if (s->hooks.become_guest && s->hooks.become_guest(s->hooks.priv, &e)) {
+        whole = false;
         colo_session_say(s, "takeover: %s", e.msg);
+    }
     st = colo_status_begin(s->shared);
     st->takeover_ns = colo_now() - t0;
     st->generation++;
     colo_status_end(s->shared);
-    s->shared->recovery.suspended = false;
-    s->shared->recovery.restore_name = false;
+    if (!whole)
+        return;
+    rec->restore_name = false;
     colo_session_say(s,
                      "took over: the guest runs here (%.0f ms after the primary was judged lost)",
                      (double)(colo_now() - t0) / 1e6);
-    return 0;
 }
 
 int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct colo_err *err)
 {
     struct secondary q = {.s = s};
-    struct colo_err e = {0};
 
     *end = COLO_RESTORE_FAILED;
     q.restore.dom = s->dom;
@@ -365,13 +412,12 @@ int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct 
     lockstep(&q, err);
     colo_session_explain(s, err);
     *end = judge(&q, err);
-    decide(&q, *end);
-    if (*end == COLO_RESTORE_TAKEN && take_over(&q, &e)) {
-        *err = e;
-        *end = COLO_RESTORE_FAILED;
-    }
+    decide(&q, *end, err);
+    if (*end == COLO_RESTORE_TAKEN)
+        take_over(&q);
 out:
-    colo_session_goodbye(s, err);
+    if (*end != COLO_RESTORE_TAKEN)
+        colo_session_goodbye(s, err);
     xc_sr_restore_fini(&q.restore);
     s->shared->recovery.logdirty = false;
     free(q.devices);

@@ -24,8 +24,10 @@ struct primary {
     struct colo_session *s;
     struct xc_sr_save save;
     bool suspended;
-    bool saving; /* QEMU is at work on the device state, and answers nothing else before */
+    bool saving;        /* QEMU is at work on the device state, and answers nothing else before */
+    bool protected;     /* the peer's copy could carry on */
     colo_time last_end; /* of the last checkpoint */
+    struct colo_err asked; /* to stop, during the first sync */
     struct colo_pause_steps steps;
     colo_time mark; /* end of the step before */
 };
@@ -44,6 +46,7 @@ static int suspend(struct primary *p, struct colo_err *err)
 
     s->shared->recovery.suspended = true;
     p->suspended = true;
+    p->save.limit = s->ls.limit = colo_now() + (p->protected ? COLO_T_CHECKPOINT : COLO_T_BUILD);
     return s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err);
 }
 
@@ -55,6 +58,7 @@ static int resume(struct primary *p, struct colo_err *err)
         return -1;
     p->suspended = false;
     s->shared->recovery.suspended = false;
+    p->save.limit = s->ls.limit = 0;
     return 0;
 }
 
@@ -215,11 +219,14 @@ static void account(struct primary *p, enum colo_trigger why)
     p->last_end = colo_now();
 }
 
+static int check_operator(struct colo_session *s, bool *now, struct colo_err *err);
+
 static int sync_progress(void *priv, const struct xc_sr_precopy_progress *pr)
 {
     struct primary *p = priv;
     struct colo_session *s = p->s;
     struct colo_status *st = colo_status_begin(s->shared);
+    bool ignored;
 
     st->sync_round = pr->iteration;
     st->sync_done = pr->iter_done;
@@ -227,7 +234,7 @@ static int sync_progress(void *priv, const struct xc_sr_precopy_progress *pr)
     colo_status_end(s->shared);
     if (s->ui.sync)
         s->ui.sync(s->ui.priv, pr, st->mem_pages);
-    return 0;
+    return check_operator(s, &ignored, &p->asked);
 }
 
 /* All of memory while the guest runs, then the first checkpoint. */
@@ -236,22 +243,35 @@ static int first_image(struct primary *p, struct colo_err *err)
     struct colo_session *s = p->s;
     colo_time begun = colo_now();
     struct colo_status *st;
+    bool had_monitor;
     colo_time t0;
     int rc;
 
     colo_state_set(s->shared, COLO_STATE_PRECOPY);
     s->shared->recovery.logdirty = true;
+    had_monitor = s->shared->recovery.needs_monitor;
+    p->save.io_timeout = s->ls.io_timeout = COLO_T_BUILD; /* it reads nothing while it builds */
     atomic_store(&s->hb.hold, true);
     rc = libxl_stream_write_libxc_context(&s->ls, err) || xc_sr_save_begin(&p->save, err);
     atomic_store(&s->hb.hold, false);
-    if (rc || xc_sr_save_precopy(&p->save, sync_progress, p, err))
+    if (rc)
         return -1;
+    if (xc_sr_save_precopy(&p->save, sync_progress, p, err)) {
+        if (p->asked.cls)
+            *err = p->asked;
+        return -1;
+    }
+    p->save.io_timeout = s->ls.io_timeout = COLO_T_CHECKPOINT;
     memset(&p->save.stats, 0, sizeof(p->save.stats));
 
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
     t0 = p->mark = colo_now();
-    if (suspend(p, err))
+    if (suspend(p, err)) {
+        /* Down by itself before we ever suspended it: stock xl's monitor saw that and acts. */
+        if (err->cls == COLO_ERR_GUEST_DOWN)
+            s->shared->recovery.needs_monitor = had_monitor;
         return -1;
+    }
     p->steps.suspend = step(p);
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SEND);
     if (begin_devices(p, err) || xc_sr_save_read_dirty(&p->save, true, err))
@@ -259,6 +279,7 @@ static int first_image(struct primary *p, struct colo_err *err)
     p->steps.dirty_log = step(p);
     if (send_image(p, err) || finish_checkpoint(p, COLO_T_BUILD, err))
         return -1;
+    p->protected = true;
     p->steps.total = colo_now() - t0;
     if (read_aftermath(p, err))
         return -1;
@@ -333,7 +354,7 @@ static int check_peer(struct colo_session *s, struct colo_err *err)
 /* What the operator wants, if anything: sets *now for a checkpoint at once. */
 static int check_operator(struct colo_session *s, bool *now, struct colo_err *err)
 {
-    switch (s->monitor ? colo_monitor_command(s->monitor) : COLO_CMD_NONE) {
+    switch (colo_session_command(s)) {
     case COLO_CMD_CHECKPOINT:
         *now = true;
         return 0;
@@ -364,6 +385,7 @@ static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct co
             {.fd = s->ch.cancel_fd, .events = POLLIN},
             {.fd = s->hooks.event_fd, .events = POLLIN},
             {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+            {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
         };
         colo_time due, wake;
 
@@ -377,10 +399,12 @@ static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct co
         wake = xc_sr_channel_silent_at(&s->ch);
         if (wake > due)
             wake = due;
-        if (poll(fds, 4, colo_poll_ms(wake)) < 0 && errno != EINTR)
+        if (poll(fds, 5, colo_poll_ms(wake)) < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "poll");
         if (fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
+        if (fds[4].revents)
+            return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone", "the guest's device model has gone");
         if (fds[2].revents && s->hooks.guest_event && s->hooks.guest_event(s->hooks.priv, err))
             return -1;
     }
@@ -399,6 +423,46 @@ static int lockstep(struct primary *p, struct colo_err *err)
         if (wait_for_trigger(p, &why, err) || checkpoint(p, why, err))
             return -1;
     }
+}
+
+/*
+ * Without its device model the guest cannot run on here; the peer's copy can.  True when the peer
+ * has become the guest.
+ */
+static bool hand_over(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+    colo_time until = colo_now() + COLO_T_HANDOVER;
+    struct xc_sr_record rec = {0};
+    struct colo_err answer = {0};
+
+    if (!p->protected || strcmp(err->reason, "qmp-gone") != 0 || s->ch.wspoilt)
+        return false;
+    colo_session_say(s, "%s: handing the guest over to %s", err->msg, s->shared->status.peer);
+    colo_session_tell(s, COLO_STOP_BROKEN, err->msg);
+    /* What else was under way comes before the answer. */
+    while (!xc_sr_read_record(&s->ch, XC_SR_RECORD_MAX, until, &rec, &answer))
+        xc_sr_record_free(&rec);
+    if (!s->ch.stop)
+        return false;
+    libxl_stream_explain_stop(&s->ls, &answer);
+    if (!colo_session_peer_said(&answer, COLO_STOP_TAKEN))
+        return false;
+    *err = answer;
+    return true;
+}
+
+/* The guest is the peer's: what is here must not run, and is nobody's to resume. */
+static void stand_down(struct primary *p)
+{
+    struct colo_session *s = p->s;
+    struct colo_err ignored = {0};
+
+    if (!p->suspended && suspend(p, &ignored))
+        colo_session_say(s, "the guest could not be suspended here, although it runs at %s: %s",
+                         s->shared->status.peer, ignored.msg);
+    s->shared->recovery.suspended = false;
+    s->shared->recovery.domid = 0;
 }
 
 int colo_save_run(struct colo_session *s, struct colo_err *err)
@@ -420,14 +484,22 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
 
     lockstep(&p, err);
 
+    /* Whose silence the peer would take for our death must not begin here. */
+    if (s->ch.wspoilt)
+        xc_sr_channel_hang_up(&s->ch);
+    if (s->ch.stop)
+        libxl_stream_explain_stop(&s->ls, err);
     /* The guest first; then say why.  One that shut itself down stays down for its monitor; one that
      * cannot be resumed here is left to the monitor, too, by leaving recovery.suspended set. */
     if (err->cls == COLO_ERR_GUEST_DOWN)
         s->shared->recovery.suspended = false;
-    else if (p.suspended && give_back(&p, &ignored) != 0)
+    else if (!colo_session_peer_said(err, COLO_STOP_TAKEN) && !hand_over(&p, err) && p.suspended &&
+             give_back(&p, &ignored) != 0)
         colo_session_say(s, "the guest could not be resumed, its monitor tries again: %s",
                          ignored.msg);
     colo_session_explain(s, err);
+    if (colo_session_peer_said(err, COLO_STOP_TAKEN))
+        stand_down(&p);
     colo_session_goodbye(s, err);
     xc_sr_save_fini(&p.save);
     s->shared->recovery.logdirty = false;

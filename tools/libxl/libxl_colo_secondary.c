@@ -38,6 +38,10 @@ static int take_config(struct bringup *b, const char *json, struct colo_err *err
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-config",
                          "the guest's name is missing or longer than %zu characters",
                          sizeof(b->name) - 1);
+    for (const char *c = b->cfg.c_info.name; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return colo_fail(err, COLO_ERR_PROTOCOL, "bad-config",
+                             "the guest's name holds a control character or a blank");
     snprintf(b->name, sizeof(b->name), "%s", b->cfg.c_info.name);
     return 0;
 }
@@ -136,7 +140,7 @@ static int check_qemu(struct bringup *b, const struct colo_caps *peer, struct co
 {
     const char *mine = colo_qmp_version(b->guest.qmp);
 
-    if (!strcmp(mine, peer->qemu))
+    if (peer->force || !strcmp(mine, peer->qemu))
         return 0;
     return colo_fail(err, COLO_ERR_REFUSED, "qemu-mismatch",
                      "this host has QEMU %s, the primary (%s) has QEMU %s: both must be the same",
@@ -214,6 +218,7 @@ static int set_up(struct bringup *b, struct colo_err *err)
     xc_sr_channel_listen(&s->ch);
     s->hooks.priv = b;
     s->hooks.event_fd = -1;
+    s->hooks.dm_fd = colo_qmp_fd(b->guest.qmp);
     s->hooks.first_run = hook_first_run;
     s->hooks.become_guest = hook_become_guest;
     return 0;
@@ -230,14 +235,15 @@ static void announce_again(struct bringup *b)
     }
 }
 
+/* Should it fail, recovery.destroy stays set, and the monitor tries again. */
 static void destroy_copy(struct bringup *b)
 {
-    struct colo_session *s = &b->s;
+    struct colo_recovery *rec = &b->p->shared->recovery;
 
-    if (!b->domid)
-        return;
-    if (libxl_domain_destroy(b->ctx, b->domid, NULL))
-        colo_session_say(s, "could not destroy domain %u: `xl destroy %u`", b->domid, b->domid);
+    if (b->domid && libxl_domain_destroy(b->ctx, b->domid, NULL))
+        colo_session_say(&b->s, "could not destroy domain %u, its monitor tries again", b->domid);
+    else
+        rec->destroy = false;
 }
 
 int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outcome,
@@ -276,7 +282,6 @@ int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outco
     colo_guest_close(&b.guest);
     if (end != COLO_RESTORE_TAKEN)
         destroy_copy(&b);
-    p->shared->recovery.destroy = false;
     colo_status_error(p->shared, err);
     colo_state_set(p->shared,
                    end == COLO_RESTORE_TAKEN ? COLO_STATE_UNPROTECTED : COLO_STATE_ENDED);

@@ -39,6 +39,22 @@ void colo_session_say(struct colo_session *s, const char *fmt, ...)
     s->ui.message(s->ui.priv, "%s", line);
 }
 
+enum colo_monitor_cmd colo_session_command(struct colo_session *s)
+{
+    enum colo_monitor_cmd cmd;
+
+    if (!s->monitor || s->monitor->fd < 0)
+        return COLO_CMD_NONE;
+    cmd = colo_monitor_command(s->monitor);
+    if (s->monitor->fd < 0)
+        colo_session_say(s,
+                         "this session's monitor (process %d) has gone: there is no status any "
+                         "more, and nobody to bring the guest back should this process be "
+                         "killed; end protection and begin it anew",
+                         (int)s->monitor->pid);
+    return cmd;
+}
+
 void colo_session_count_bytes(struct colo_session *s)
 {
     struct colo_status *st = colo_status_begin(s->shared);
@@ -49,10 +65,14 @@ void colo_session_count_bytes(struct colo_session *s)
 
 void colo_session_explain(struct colo_session *s, struct colo_err *err)
 {
-    struct colo_err stop = {0};
+    struct colo_err ignored = {0};
     struct xc_sr_record rec = {0};
     colo_time grace = s->ls.io_timeout, silence = s->ch.silence;
 
+    if (s->ch.stop) { /* which may have come in the middle of libxc's part */
+        libxl_stream_explain_stop(&s->ls, err);
+        return;
+    }
     /* A secondary that leaves is silent while it destroys its copy, and may have said why before.
      * The primary, whose guest runs again, has the time to look; a takeover has not. */
     if (err->cls != COLO_ERR_PEER_EOF &&
@@ -61,13 +81,17 @@ void colo_session_explain(struct colo_session *s, struct colo_err *err)
     /* Whatever else was under way, the peer's last record may be its goodbye. */
     s->ls.io_timeout = COLO_T_GOODBYE;
     s->ch.silence = 0;
-    while (!libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, LIBXL_SR_CONFIG_MAX, &rec,
-                                       &stop))
-        xc_sr_record_free(&rec);
-    if (stop.cls == COLO_ERR_STOPPED || stop.cls == COLO_ERR_REFUSED)
-        *err = stop;
+    libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, 0, &rec, &ignored);
+    xc_sr_record_free(&rec);
+    if (s->ch.stop)
+        libxl_stream_explain_stop(&s->ls, err);
     s->ls.io_timeout = grace;
     s->ch.silence = silence;
+}
+
+bool colo_session_peer_said(const struct colo_err *err, const char *reason)
+{
+    return err->cls == COLO_ERR_STOPPED && !strcmp(err->reason, reason);
 }
 
 void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
@@ -79,11 +103,18 @@ void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
     if (why->cls == COLO_ERR_PEER_EOF || why->cls == COLO_ERR_PEER_SILENT ||
         why->cls == COLO_ERR_STOPPED)
         return;
+    snprintf(reason, sizeof(reason), "%s%s", why->cls == COLO_ERR_REFUSED ? "refused:" : "",
+             why->reason);
+    colo_session_tell(s, reason, why->msg);
+}
+
+void colo_session_tell(struct colo_session *s, const char *reason, const char *message)
+{
     /* A session that is being cancelled must still be able to say so. */
     s->ch.cancel_fd = -1;
     s->ch.silence = 0;
+    s->ls.limit = 0;
     s->ls.io_timeout = COLO_T_GOODBYE;
-    snprintf(reason, sizeof(reason), "%s%s", why->cls == COLO_ERR_REFUSED ? "refused:" : "",
-             why->reason);
-    libxl_stream_write_stop(&s->ls, reason, why->msg, NULL);
+    if (libxl_stream_write_stop(&s->ls, reason, message, NULL))
+        xc_sr_channel_hang_up(&s->ch); /* the end of the stream says the least of it */
 }

@@ -20,6 +20,7 @@ struct colo_caps {
     char qemu[96];     /* the device model's version, "" when not known yet */
     char host[128];
     bool zero_pages, tags; /* features; used when both sides have them */
+    bool force;            /* versions may differ */
     /* only from the primary */
     char session[40];
     uint64_t generation;
@@ -29,7 +30,8 @@ char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
 /* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */
 int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c,
                         struct colo_err *err);
-/* Two sides that cannot work together: COLO_ERR_REFUSED with both versions in the message. */
+/* Two sides that cannot work together: COLO_ERR_REFUSED with both versions in the message.  The
+ * versions of Xen and QEMU are not looked at when either side says force. */
 int colo_caps_match(const struct colo_caps *mine, const struct colo_caps *peer,
                     struct colo_err *err);
 
@@ -56,7 +58,8 @@ void colo_heartbeat_stop(struct colo_heartbeat *hb); /* idempotent */
 #define COLO_T_BUILD      (300 * 1000 * COLO_MS) /* peer builds its domain, first image applied */
 #define COLO_T_SUSPEND    (30 * 1000 * COLO_MS)  /* vCPUs stopped */
 #define COLO_T_QMP        (30 * 1000 * COLO_MS)  /* one QEMU command */
-#define COLO_T_CHECKPOINT (60 * 1000 * COLO_MS)  /* one record of a checkpoint, either way */
+#define COLO_T_CHECKPOINT (60 * 1000 * COLO_MS)  /* one record, and a whole pause of the guest */
+#define COLO_T_HANDOVER   (30 * 1000 * COLO_MS)  /* peer takes over on request */
 #define COLO_T_GOODBYE    (1000 * COLO_MS)       /* a STOP that nobody may be reading */
 
 struct colo_session;
@@ -64,6 +67,7 @@ struct colo_session;
 struct colo_session_hooks {
     void *priv;
     int event_fd; /* readable = something about a domain's life changed; -1 = none */
+    int dm_fd;    /* hung up = the domain's device model is gone; 0 = none */
     /* Takes the event; -1 with COLO_ERR_GUEST_DOWN when our guest has shut down. */
     int (*guest_event)(void *priv, struct colo_err *err);
     /* Secondary: the built domain runs for the first time. */
@@ -93,8 +97,19 @@ struct colo_session {
 int colo_session_alive(struct colo_session *s, struct colo_err *err);
 /* A channel error may have a better explanation waiting to be read: the peer's STOP. */
 void colo_session_explain(struct colo_session *s, struct colo_err *err);
-/* Tell the peer why we leave; never blocks long, never fails. */
+/* Tell the peer why we leave; never blocks long, never fails.  Nothing is said to a peer that is
+ * gone, or that has left by itself. */
 void colo_session_goodbye(struct colo_session *s, const struct colo_err *why);
+/* The same to any peer, with a reason that decides who has the guest:
+ *   COLO_STOP_TAKEN   secondary: the guest is mine now; yours must not run any more
+ *   COLO_STOP_BROKEN  primary: the guest cannot run on here; take it over, and say so */
+#define COLO_STOP_TAKEN  "taken-over"
+#define COLO_STOP_BROKEN "primary-broken"
+void colo_session_tell(struct colo_session *s, const char *reason, const char *message);
+/* Did the peer leave with that reason? */
+bool colo_session_peer_said(const struct colo_err *err, const char *reason);
+/* What the operator wants now; says once when the monitor that would tell has gone. */
+enum colo_monitor_cmd colo_session_command(struct colo_session *s);
 void colo_session_say(struct colo_session *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void colo_session_count_bytes(struct colo_session *s);

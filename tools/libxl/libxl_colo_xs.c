@@ -16,7 +16,7 @@
 
 struct colo_xs {
     struct xs_handle *h;
-    int cancel_fd;
+    int cancel_fd, dm_fd;
     bool lost; /* xenstored closed the connection: every wait says so instead of spinning */
 };
 
@@ -28,6 +28,7 @@ int colo_xs_open(int cancel_fd, struct colo_xs **out, struct colo_err *err)
     if (!x)
         return colo_fail_errno(err, ENOMEM, "connecting to xenstore");
     x->cancel_fd = cancel_fd;
+    x->dm_fd = -1;
     x->h = xs_open(0);
     if (!x->h) {
         rc = colo_fail_errno(err, errno,
@@ -58,6 +59,11 @@ void colo_xs_close(struct colo_xs *x)
     free(x);
 }
 
+void colo_xs_heed_dm(struct colo_xs *x, int dm_fd)
+{
+    x->dm_fd = dm_fd;
+}
+
 int colo_xs_fd(const struct colo_xs *x)
 {
     return xs_fileno(x->h);
@@ -83,9 +89,10 @@ bool colo_xs_drain(struct colo_xs *x)
 
 int colo_xs_wait_release(struct colo_xs *x, colo_time deadline, struct colo_err *err)
 {
-    struct pollfd fds[2] = {
+    struct pollfd fds[3] = {
         {.fd = xs_fileno(x->h), .events = POLLIN},
         {.fd = x->cancel_fd, .events = POLLIN}, /* a negative fd is passed over */
+        {.fd = x->dm_fd},
     };
     int r;
 
@@ -95,11 +102,13 @@ int colo_xs_wait_release(struct colo_xs *x, colo_time deadline, struct colo_err 
         if (x->lost)
             return colo_fail(err, COLO_ERR_LOCAL, "xenstore-lost",
                              "the connection to xenstored broke");
-        r = poll(fds, 2, colo_poll_ms(deadline));
+        r = poll(fds, 3, colo_poll_ms(deadline));
         if (r < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "waiting for xenstore");
         if (r > 0 && fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "cancelled");
+        if (r > 0 && fds[2].revents && !fds[0].revents)
+            return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone", "the device model has gone");
         if (r == 0)
             return colo_fail(err, COLO_ERR_TIMEOUT, NULL,
                              "no domain shut down or went away within the deadline");

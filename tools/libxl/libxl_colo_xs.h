@@ -21,6 +21,10 @@ struct colo_xs;
 int colo_xs_open(int cancel_fd, struct colo_xs **out, struct colo_err *err);
 void colo_xs_close(struct colo_xs *x); /* NULL is fine */
 
+/* A wait is also over, with COLO_ERR_LOCAL "qmp-gone", when this socket to the device model hangs
+ * up: without it no I/O of the guest completes, and no suspend either.  Borrowed; -1 = none. */
+void colo_xs_heed_dm(struct colo_xs *x, int dm_fd);
+
 /* Readable when an event is pending, for a caller's own poll; then call colo_xs_drain. */
 int colo_xs_fd(const struct colo_xs *x);
 

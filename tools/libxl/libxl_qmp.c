@@ -366,6 +366,11 @@ void colo_qmp_drop_events(struct colo_qmp *q, const char *name)
     }
 }
 
+int colo_qmp_fd(const struct colo_qmp *q)
+{
+    return q->fd;
+}
+
 const char *colo_qmp_version(const struct colo_qmp *q)
 {
     return q->version;

@@ -20,6 +20,9 @@ int colo_qmp_open_fd(int fd, int cancel_fd, colo_time deadline, struct colo_qmp 
                      struct colo_err *err);
 void colo_qmp_close(struct colo_qmp *q);
 
+/* The socket, for a caller's poll with events 0: it hangs up when the device model is gone. */
+int colo_qmp_fd(const struct colo_qmp *q);
+
 /* The server's version from the greeting, "7.2.22 (Debian ...)"; lives as long as q. */
 const char *colo_qmp_version(const struct colo_qmp *q);
 

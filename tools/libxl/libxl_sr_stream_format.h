@@ -6,7 +6,7 @@
 #ifndef LIBXL_SR_STREAM_FORMAT_H
 #define LIBXL_SR_STREAM_FORMAT_H
 
-#include <stdint.h>
+#include "xc_sr_stream_format.h"
 
 struct libxl_sr_hdr {
     uint64_t ident;
@@ -26,7 +26,7 @@ struct libxl_sr_hdr {
 #define LIBXL_SR_REC_CHECKPOINT_STATE  5u
 /* ours, optional, negotiated */
 #define LIBXL_SR_REC_COLO_CAPS         UINT32_C(0x80c01001) /* JSON, see libxl_colo_caps.h */
-#define LIBXL_SR_REC_COLO_STOP         UINT32_C(0x80c01002) /* JSON {reason, message} */
+#define LIBXL_SR_REC_COLO_STOP         XC_SR_REC_COLO_STOP  /* JSON {reason, message} */
 #define LIBXL_SR_REC_COLO_DIGEST       UINT32_C(0x80c01003) /* xc_sr_digest_pack */
 #define LIBXL_SR_REC_COLO_TIMES        UINT32_C(0x80c01004) /* n x u64 ns, see libxl_stream.h */
 

@@ -15,6 +15,7 @@ struct libxl_stream {
     bool tags;                /* negotiated: a COLO_TAG goes before each CHECKPOINT_STATE and
                                * CHECKPOINT_END, and is demanded there from the peer */
     colo_time io_timeout;     /* for one record; 0 = none */
+    colo_time limit;          /* when everything must be over (the guest is paused); 0 = none */
 };
 
 #define LIBXL_SR_CONFIG_MAX ((uint32_t)1 << 20) /* JSON bodies, xenstore data */
@@ -35,7 +36,7 @@ int libxl_stream_write_stop(struct libxl_stream *s, const char *reason, const ch
 
 /* ---- reading ---- */
 /*
- * A COLO_STOP read where another record is due makes every read below fail with COLO_ERR_STOPPED,
+ * A COLO_STOP that comes where another record is due makes every read below fail with COLO_ERR_STOPPED,
  * or COLO_ERR_REFUSED when its reason begins with "refused:", and the peer's reason and message
  * (control characters replaced).
  */
@@ -53,6 +54,8 @@ int libxl_stream_read_caps(struct libxl_stream *s, char **json, struct colo_err 
 /* A record of exactly this type (COLO_DIGEST, COLO_TIMES). */
 int libxl_stream_read_expected(struct libxl_stream *s, uint32_t type, uint32_t limit,
                                struct xc_sr_record *rec, struct colo_err *err);
+/* What the peer's COLO_STOP (ch->stop, which may have come inside the libxc stream) says, as above. */
+int libxl_stream_explain_stop(const struct libxl_stream *s, struct colo_err *err);
 const char *libxl_stream_state_name(uint32_t state);
 
 /* COLO_TIMES, after SVM_READY: what the secondary spent, nanoseconds. */

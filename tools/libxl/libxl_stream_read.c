@@ -66,7 +66,7 @@ const char *libxl_stream_state_name(uint32_t state)
 
 static colo_time deadline(const struct libxl_stream *s)
 {
-    return s->io_timeout ? colo_now() + s->io_timeout : COLO_NO_DEADLINE;
+    return colo_deadline(s->io_timeout, s->limit);
 }
 
 static int unexpected(const struct xc_sr_record *rec, const char *due, struct colo_err *err)
@@ -81,21 +81,6 @@ static int bad_length(const struct xc_sr_record *rec, struct colo_err *err)
                      record_name(rec->type), rec->length);
 }
 
-/* The peer's text goes to our terminal and log: no control characters, C1's two-byte forms included
- * (the JSON parser has let valid UTF-8 only pass). */
-static void copy_text(char *to, size_t room, const char *from)
-{
-    unsigned char *p = (unsigned char *)to;
-
-    snprintf(to, room, "%s", from);
-    for (; *p; p++) {
-        if (*p == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
-            *p = p[1] = '?';
-        if (*p < 0x20 || *p == 0x7f)
-            *p = '?';
-    }
-}
-
 /* A reason is a word that scripts compare. */
 static void copy_reason(char *to, size_t room, const char *from)
 {
@@ -105,7 +90,7 @@ static void copy_reason(char *to, size_t room, const char *from)
             *to = '-';
 }
 
-static int peer_stopped(const struct xc_sr_record *rec, struct colo_err *err)
+int libxl_stream_explain_stop(const struct libxl_stream *s, struct colo_err *err)
 {
     static const char refused[] = "refused:";
     struct colo_json *j;
@@ -113,9 +98,7 @@ static int peer_stopped(const struct xc_sr_record *rec, struct colo_err *err)
     char reason[sizeof(err->reason)] = "", text[sizeof(err->msg)] = "it did not say why";
     bool refusal = false;
 
-    if (rec->length > LIBXL_SR_CONFIG_MAX)
-        return bad_length(rec, err);
-    if (colo_json_parse(rec->data, rec->length, &j, err) < 0)
+    if (colo_json_parse(s->ch->stop, s->ch->stop_len, &j, err) < 0)
         return colo_err_prefix(err, "the peer's COLO_STOP");
     said_reason = colo_json_get_str(j, "reason");
     said_text = colo_json_get_str(j, "message");
@@ -124,7 +107,7 @@ static int peer_stopped(const struct xc_sr_record *rec, struct colo_err *err)
         copy_reason(reason, sizeof(reason), said_reason + (refusal ? strlen(refused) : 0));
     }
     if (said_text && *said_text)
-        copy_text(text, sizeof(text), said_text);
+        snprintf(text, sizeof(text), "%s", said_text); /* colo_fail cleans it */
     colo_json_free(j);
     return colo_fail(err, refusal ? COLO_ERR_REFUSED : COLO_ERR_STOPPED, *reason ? reason : NULL,
                      "the peer %s: %.400s", refusal ? "refused" : "ended the session", text);
@@ -136,16 +119,12 @@ static int next_record(struct libxl_stream *s, uint32_t limit, const char *due,
 {
     uint32_t most = limit > LIBXL_SR_CONFIG_MAX ? limit : LIBXL_SR_CONFIG_MAX;
     colo_time until = deadline(s);
-    int skipped = 0, rc;
+    int skipped = 0;
 
     for (;;) {
         if (xc_sr_read_record(s->ch, most, until, rec, err) < 0)
-            return colo_err_prefix(err, "waiting for %s", due);
-        if (rec->type == LIBXL_SR_REC_COLO_STOP) {
-            rc = peer_stopped(rec, err);
-            xc_sr_record_free(rec);
-            return rc;
-        }
+            return s->ch->stop ? libxl_stream_explain_stop(s, err)
+                               : colo_err_prefix(err, "waiting for %s", due);
         if (!(rec->type & XC_SR_REC_OPTIONAL) || known_name(rec->type))
             return 0;
         if (++skipped > SKIPPED_MAX) {

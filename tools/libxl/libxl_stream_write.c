@@ -12,7 +12,7 @@
 
 static colo_time deadline(const struct libxl_stream *s)
 {
-    return s->io_timeout ? colo_now() + s->io_timeout : COLO_NO_DEADLINE;
+    return colo_deadline(s->io_timeout, s->limit);
 }
 
 static int write_simple(struct libxl_stream *s, uint32_t type, const void *body, size_t len,

@@ -114,7 +114,8 @@ static int report(struct receiver *r, enum colo_outcome outcome, const struct co
         return 0;
     }
     xl_ui_error(&r->ui, guest, err);
-    xl_ui_say(&r->ui, "nothing of %s is left on this host", guest);
+    if (!r->shared->recovery.destroy)
+        xl_ui_say(&r->ui, "nothing of %s is left on this host", guest);
     return err->cls == COLO_ERR_STOPPED || err->cls == COLO_ERR_GUEST_DOWN ? 0 : 1;
 }
 
@@ -148,6 +149,8 @@ int xl_main_migrate_receive(int argc, char **argv)
         rc = report(&r, outcome, &err);
         hang_up(&r);
     }
+    if (outcome == COLO_OUT_NOTHING && r.shared && r.shared->recovery.destroy)
+        colo_monitor_abandon(&r.monitor); /* it destroys what we could not */
     xl_end_monitor(&r.monitor, outcome != COLO_OUT_NOTHING, r.args.foreground, r.cancel_fd, &r.ui);
     colo_shared_free(r.shared);
     return rc;

@@ -138,7 +138,10 @@ static int report(struct remus *r, enum colo_outcome outcome, const struct colo_
         return began ? XL_OK : XL_REFUSED;
     case COLO_OUT_NOTHING:
         xl_ui_error(ui, r->name, err);
-        xl_ui_say(ui, "%s is not this host's any more", r->name);
+        xl_ui_say(
+            ui,
+            "%s runs at %s now; the copy here is out of date and stays suspended: `xl destroy %s`",
+            r->name, r->args.host, r->name);
         return XL_LOST;
     case COLO_OUT_GUEST_HERE:
         break;

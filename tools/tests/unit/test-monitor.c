@@ -106,6 +106,9 @@ static void commands_reach_the_session(void **state)
 
     start_monitor(COLO_SECONDARY, &m);
     set_domid(&m, first_domid);
+    expect_error(first_domid, "failover", "not-protected"); /* nothing whole to go on from */
+    colo_status_begin(sh)->protected_since_wall = 1;
+    colo_status_end(sh);
     expect_ok(first_domid, "failover");
     assert_int_equal(next_command(&m), COLO_CMD_FAILOVER);
     expect_error(first_domid, "checkpoint", "not-primary");

@@ -197,10 +197,14 @@ static void pair_close(struct pair *t)
     close(t->event_fd);
 }
 
-/* The guest of the primary must never be left stopped, whatever the end was. */
+/* The guest of the primary must never be left stopped, whatever the end was, unless the secondary
+ * has said that the guest is its own. */
 static void assert_primary_runs(struct pair *t)
 {
-    assert_false(xc_sr_mem_is_suspended(t->p.s.dom));
+    bool taken = colo_session_peer_said(&t->p.err, COLO_STOP_TAKEN);
+
+    assert_int_equal(xc_sr_mem_is_suspended(t->p.s.dom), taken);
+    assert_int_equal(taken && t->q.end != COLO_RESTORE_TAKEN, false);
     assert_false(t->p.s.shared->recovery.suspended);
     assert_false(t->p.s.shared->recovery.logdirty);
 }
