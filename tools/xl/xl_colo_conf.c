@@ -83,6 +83,11 @@ int xl_parse_on_silence(const char *what, const char *text, struct colo_config *
 
 int xl_colo_conf_check(const struct colo_config *c, struct colo_err *err)
 {
+    if ((uint64_t)c->heartbeat_ms * c->heartbeat_misses > COLO_SILENCE_MAX_MS)
+        return colo_fail(err, COLO_ERR_REFUSED, "usage",
+                         "%" PRIu32 " heartbeats of %" PRIu32 " ms: a silence of more than %u s is "
+                         "longer than a checkpoint may take",
+                         c->heartbeat_misses, c->heartbeat_ms, COLO_SILENCE_MAX_MS / 1000);
     if (c->interval_min_ms > c->interval_max_ms)
         return colo_fail(err, COLO_ERR_REFUSED, "usage",
                          "the minimum interval (%" PRIu32 " ms) is above the maximum (%" PRIu32

@@ -26,7 +26,7 @@ const char xl_remus_usage[] =
     "      --dry-run           only check whether the guest can be protected\n"
     "  -s SSHCMD               instead of ssh; \"\" = HOST is a shell command\n"
     "  -e                      leave no monitor in the background\n"
-    "  -F                      accept what is merely unwise\n"
+    "  -F                      accept hosts whose Xen or QEMU versions differ (unsafe)\n"
     "  -v                      put the time in front of each message\n"
     "  -h, --help              this text\n"
     "\n"
@@ -148,6 +148,7 @@ static void for_receiver(struct xl_remus_args *a, const char *option, const char
 int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus_args *out,
                    struct colo_err *err)
 {
+    const char *receiver_only = NULL; /* an option that means nothing here */
     bool min_given = false;
     int opt, rc = 0;
     uint64_t n = 0;
@@ -193,12 +194,12 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
         case OPT_STAGING_CAP:
             rc = xl_set_number(XL_STAGING_CAP_MB, "--staging-cap", optarg, c, err);
             if (!rc)
-                for_receiver(out, "--staging-cap", optarg);
+                for_receiver(out, receiver_only = "--staging-cap", optarg);
             break;
         case OPT_ON_SILENCE:
             rc = xl_parse_on_silence("--on-silence", optarg, c, err);
             if (!rc)
-                for_receiver(out, "--on-silence", optarg);
+                for_receiver(out, receiver_only = "--on-silence", optarg);
             break;
         case OPT_VERIFY:
             if (!optarg)
@@ -230,6 +231,10 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
     out->host = argc - optind > 1 ? argv[optind + 1] : "";
     if (!*out->guest || (!*out->host && !out->dry_run))
         return colo_fail(err, COLO_ERR_REFUSED, "usage", "GUEST or HOST is empty");
+    if (!*out->ssh && receiver_only)
+        return colo_fail(err, COLO_ERR_REFUSED, "usage",
+                         "%s is for the receiver: with -s \"\" put it into the command",
+                         receiver_only);
     /* A short -i alone is clear enough. */
     if (!min_given && c->interval_min_ms > c->interval_max_ms)
         c->interval_min_ms = c->interval_max_ms;

@@ -40,6 +40,11 @@ int xl_signals_setup(bool hup, int *cancel_fd, struct colo_err *err)
     sigaction(SIGTERM, &cancel, NULL);
     sigaction(SIGHUP, hup ? &cancel : &ignored, NULL);
     sigaction(SIGPIPE, &ignored, NULL);
+    /* A session that is stopped by its terminal (Ctrl-Z, output of a background job) falls silent,
+     * with its guest perhaps suspended: the peer would take over beside it. */
+    sigaction(SIGTSTP, &ignored, NULL);
+    sigaction(SIGTTOU, &ignored, NULL);
+    sigaction(SIGTTIN, &ignored, NULL);
     *cancel_fd = event_fd;
     return 0;
 }
