@@ -34,7 +34,7 @@ help:
 	@echo 'make format, make lint          source layout; static analysis'
 	@echo 'make clean, make distclean      remove what was built; remove build/'
 	@echo
-	@echo 'T=PATTERN picks unit tests and fuzz targets (T=test-xc-%), PYTEST_ARGS end-to-end tests.'
+	@echo 'T=PATTERN picks unit tests and fuzz targets (T=test-save-%), PYTEST_ARGS end-to-end tests.'
 
 deps:
 	tools/bootstrap build test lab
