@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 # How things are compiled. The host's part (directories, libraries) is build/config.mk, from configure.
 
 # Major and minor of the library's ABI; the major is in the soname.

@@ -265,6 +265,7 @@ run-lint:
 	printf '%s\n' $$files | grep '^tools/.*\.c$$' | xargs -P "$$(nproc)" -n 2 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(BASE_CFLAGS) $(UNIT_CFLAGS) -Itools/tests/fuzz 2>/dev/null' lint || failed=1; \
 	tools/lint-reasons || failed=1; \
+	tools/lint-spdx || failed=1; \
 	exit $$failed
 
 # ---------------------------------------------------------------------------------------------

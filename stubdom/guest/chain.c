@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* An append-only log in memory.  Each entry's hash covers the one before it, so
  * that a lost, changed or reordered entry shows. */
 #include "guest.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* One TCP connection of the guest program. */
 #ifndef CONN_H
 #define CONN_H

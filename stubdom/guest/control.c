@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* The control language: one line in, one line out.  Errors start with "error". */
 #include "guest.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* The lab's guest program: one static binary, PID 1 of a small Linux guest. */
 #ifndef GUEST_H
 #define GUEST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* A small HTTP/1.1 server: GET /, GET /blob?bytes=N&seed=S, PUT /blob. */
 #define _GNU_SOURCE
 #include "conn.h"

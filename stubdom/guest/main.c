@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* PID 1 of the lab's guest: mounts, modules, addresses; then ticks and serves for ever. */
 #define _GNU_SOURCE
 #include "guest.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* Memory work that tests ask for: steady dirtying, a verified pattern, a marker page. */
 #define _GNU_SOURCE
 #include "guest.h"

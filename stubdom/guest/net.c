@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* eth0 and lo get the addresses of the kernel command line; no other configuration. */
 #include "guest.h"
 

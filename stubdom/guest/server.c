@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* All sockets in one poll loop: TCP echo, HTTP and control, UDP echo, and the serial port. */
 #define _GNU_SOURCE
 #include "conn.h"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The lab: real Xen hosts in QEMU TCG machines.  See xen/README.md."""
 
 from .errors import CommandError, LabError, Timeout

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Build a thing only when its inputs changed, one builder at a time."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """xen/lab: the subcommands."""
 
 import argparse

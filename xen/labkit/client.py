@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The client on the guests' segment: an ordinary network stack in the run's namespace."""
 
 import http.client

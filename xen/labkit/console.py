@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """A terminal on a host's serial port."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """A writer for initramfs archives (cpio "newc"), gzipped, reproducible."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Guests: their configuration, making them, and the snapshots of booted ones."""
 
 import contextlib

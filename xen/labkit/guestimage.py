@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The guest's kernel and initramfs (stubdom/guest, one static program)."""
 
 import subprocess

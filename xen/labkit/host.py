@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """One host of a run: commands, files, power."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The dom0 disk, its initrd, the hypervisor and the keys, from the packages."""
 
 import gzip

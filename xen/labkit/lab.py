@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """A run of the lab: hosts, wires and client, brought up and taken down together."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Kernel modules: which ones, what they depend on, in load order."""
 
 import subprocess

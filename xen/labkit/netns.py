@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Doing things inside a network namespace from this process."""
 
 import contextlib

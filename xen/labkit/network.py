@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """The wires of a run: one network namespace with two bridges and no way out.
 
   link   the private link between the hosts, 10.77.0.0/24

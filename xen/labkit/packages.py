@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Distribution packages: what the machine needs, and what dom0 is made of."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Where things lie.  Everything the lab makes is below build/lab."""
 
 from pathlib import Path

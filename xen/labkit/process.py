@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Processes that outlive the command that started them, known by pid and start time."""
 
 import os

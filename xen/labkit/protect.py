@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """A guest under `xl remus --colo`: started on one host, watched on both."""
 
 import itertools

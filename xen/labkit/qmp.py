@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """A small QMP client for the machines that play the hosts."""
 
 import json

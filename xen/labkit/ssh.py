@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """ssh to a host: one master connection kept per host, any number of sessions over it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
 """Waiting: always for a condition, always with a deadline."""
 
 import time

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-only */
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The heartbeat: it beats by itself, and not where no record may stand.
  */
