@@ -9,6 +9,7 @@
 import hashlib
 import os
 import subprocess
+from pathlib import Path
 
 from . import netns, paths
 from .errors import LabError
@@ -16,6 +17,15 @@ from .errors import LabError
 CLIENT4 = "10.78.0.100"
 CLIENT6 = "fd78::100"
 LINK, LAN = "link", "lan"
+
+# below /proc/sys/net
+SETTINGS = {
+    "ipv4/ip_forward": "0",
+    "ipv6/conf/all/forwarding": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    "ipv6/conf/all/accept_ra": "0",
+    "ipv4/ping_group_range": "0 2147483647",
+}
 
 
 def namespace(run):
@@ -42,10 +52,7 @@ class Network:
 
     def up(self):
         self._tool("ip", "netns", "add", self.name)
-        self._tool("ip", "netns", "exec", self.name, "sysctl", "-qw",
-                   "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0",
-                   "net.ipv6.conf.default.accept_ra=0", "net.ipv6.conf.all.accept_ra=0",
-                   "net.ipv4.ping_group_range=0 2147483647")
+        self._settings()
         self._ip("link", "set", "lo", "up")
         for bridge in (LINK, LAN):
             self._ip("link", "add", "name", bridge, "type", "bridge", "stp_state", "0",
@@ -55,6 +62,15 @@ class Network:
             self._ip("link", "set", "dev", bridge, "up")
         self._ip("addr", "add", f"{CLIENT4}/24", "dev", LAN)
         self._ip("addr", "add", f"{CLIENT6}/64", "dev", LAN, "nodad")
+
+    def _settings(self):
+        # /proc/sys/net shows the writer's namespace
+        with netns.inside(self.name):
+            for name, value in SETTINGS.items():
+                try:
+                    Path("/proc/sys/net", name).write_text(value, encoding="ascii")
+                except OSError as error:
+                    raise LabError(f"namespace {self.name}: setting net/{name}: {error}") from error
 
     def down(self):
         if self.exists():
