@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 
 B := build
+comma := ,
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .SUFFIXES:
@@ -118,6 +119,11 @@ TSAN_RUN := $(sort $(filter test-%-threads $(TSAN_TESTS),$(UNIT_TESTS)))
 
 LIB    := $(B)/libxencolo.so.$(SO_MAJOR)
 XL     := $(if $(XL_SRC),$(B)/xl)
+
+# Where ld.so does not look, xl says itself where its library is installed.
+LD_SO_DIRS := /lib /usr/lib /usr/local/lib /lib/%-linux-gnu /usr/lib/%-linux-gnu /usr/local/lib/%-linux-gnu
+XL_RPATH   := $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out $(LD_SO_DIRS),$(libdir)))
+
 MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/man/*.pod)))
 
 .PHONY: all
@@ -177,8 +183,12 @@ endef
 $(eval $(call shared,$(B),$(CC)))
 $(eval $(call shared,$(B)/clang,$(CLANG)))
 
-$(B)/xl: $(XL_SRC:%.c=$(B)/obj/%.o) $(LIB)
-	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) -L$(B) -lxencolo $(DEPS_LIBS)
+$(B)/.xl-rpath: FORCE
+	$(call keep,$(XL_RPATH))
+
+$(B)/xl: $(XL_SRC:%.c=$(B)/obj/%.o) $(LIB) $(B)/.xl-rpath
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) $(XL_RPATH) -o $@ $(filter %.o,$^) -L$(B) -lxencolo \
+	    $(DEPS_LIBS)
 
 $(B)/clang/xl: $(XL_SRC:%.c=$(B)/clang/%.o) $(B)/clang/libxencolo.so.$(SO_MAJOR)
 	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) -L$(B)/clang -lxencolo \
@@ -278,8 +288,16 @@ D = $(DESTDIR)
 # $(call put,COMMAND,FILES,DIR): install FILES, if there are any, into DIR.
 put = $(if $(strip $(2)),install -d '$(D)$(3)' && $(1) $(2) '$(D)$(3)/')
 
+COMPLETIONS = $(datadir)/bash-completion/completions
+
+# $(call not_over,FILE,WORD): stop before FILE is overwritten, unless it holds WORD, as ours does.
+not_over = @if [ -z '$(DESTDIR)' ] && [ -e '$(1)' ] && ! grep -q '$(2)' '$(1)'; then \
+    echo 'install: $(1) is not from xen-colo (the host'"'"'s own?): choose another PREFIX' >&2; exit 1; fi
+
 .PHONY: install stage
 install: all
+	$(call not_over,$(sbindir)/xl,libxencolo)
+	$(call not_over,$(COMPLETIONS)/xl,xen-colo)
 	$(call put,$(INSTALL_PROGRAM),$(XL),$(sbindir))
 	install -d '$(D)$(libdir)'
 	$(INSTALL_DATA) $(LIB) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR).$(SO_MINOR)'
@@ -287,9 +305,9 @@ install: all
 	ln -sf libxencolo.so.$(SO_MAJOR) '$(D)$(libdir)/libxencolo.so'
 	$(foreach m,$(MANS),$(call put,$(INSTALL_DATA),$(m),$(mandir)/man$(patsubst .%,%,$(suffix $(m)))) &&) :
 	$(call put,$(INSTALL_PROGRAM),$(wildcard tools/hotplug/Linux/*),$(scriptdir))
-	$(call put,$(INSTALL_DATA),$(wildcard config/bash-completion/*),$(datadir)/bash-completion/completions)
+	$(call put,$(INSTALL_DATA),config/bash-completion/xl,$(COMPLETIONS))
 	$(call put,$(INSTALL_DATA),$(wildcard config/systemd/*),$(unitdir))
-	$(call put,$(INSTALL_DATA),$(wildcard config/*.conf config/*.cfg),$(datadir)/doc/xen-colo/examples)
+	$(call put,$(INSTALL_DATA),config/xl.conf.colo,$(datadir)/doc/xen-colo/examples)
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
 
 # The lab's hosts get this tree as it is; the helpers are for the end-to-end tests only.
