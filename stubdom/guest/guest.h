@@ -54,6 +54,10 @@ uint64_t splitmix(uint64_t seed, uint64_t index);
 /* net.c */
 void net_up(const char *ip, const char *ip6);
 
+/* power.c: the fd of the power button (-1: none), and what to do when it is readable */
+int power_open(void);
+void power_input(int fd);
+
 /* control.c: one command in, one answer line out (no newline) */
 #define ANSWER_MAX 4096
 void control(char *line, char answer[ANSWER_MAX]);

@@ -23,6 +23,7 @@ static const uint16_t ports[] = {[ECHO] = ECHO_PORT, [HTTP] = HTTP_PORT, [CONTRO
 static int listeners[3], udp = -1;
 static struct conn *conns[MAX_CONNS];
 static size_t nconns;
+static int button = -1;
 
 size_t conn_room(const struct conn *c)
 {
@@ -80,6 +81,7 @@ void server_init(void)
     for (int kind = ECHO; kind <= CONTROL; kind++)
         listeners[kind] = bound(SOCK_STREAM, ports[kind]);
     udp = bound(SOCK_DGRAM, ECHO_PORT);
+    button = power_open();
 }
 
 static void greet(enum kind kind)
@@ -208,13 +210,14 @@ static void serial_input(int fd)
 
 void server_run(int serial, int timeout_ms)
 {
-    struct pollfd set[MAX_CONNS + 5];
-    size_t first = 5, had = nconns, kept = 0;
+    struct pollfd set[MAX_CONNS + 6];
+    size_t first = 6, had = nconns, kept = 0;
 
     for (int kind = ECHO; kind <= CONTROL; kind++)
         set[kind] = (struct pollfd){.fd = listeners[kind], .events = POLLIN};
     set[3] = (struct pollfd){.fd = udp, .events = POLLIN};
     set[4] = (struct pollfd){.fd = serial, .events = POLLIN};
+    set[5] = (struct pollfd){.fd = button, .events = POLLIN};
     for (size_t i = 0; i < had; i++) {
         struct conn *c = conns[i];
 
@@ -228,6 +231,8 @@ void server_run(int serial, int timeout_ms)
         return;
     if (set[4].revents)
         serial_input(serial);
+    if (set[5].revents)
+        power_input(button);
     if (set[3].revents)
         echo_datagrams();
     for (size_t i = 0; i < had; i++) {

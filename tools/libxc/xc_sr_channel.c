@@ -81,7 +81,7 @@ static bool is_silent(struct xc_sr_channel *ch, colo_time now)
 static int fail_silent(const struct xc_sr_channel *ch, struct colo_err *err)
 {
     return colo_fail(err, COLO_ERR_PEER_SILENT, NULL, "nothing heard from the peer for %lld ms",
-                     (long long)(ch->silence / COLO_MS));
+                     (long long)((colo_now() - ch->heard) / COLO_MS));
 }
 
 static int fail_eof(const struct xc_sr_channel *ch, size_t got, size_t len, struct colo_err *err)

@@ -82,7 +82,8 @@ class GuestConfig:
     def snapshot_key(self, tsc_khz=None):
         """Two configs with one key can be restored from one saved guest: the name is free."""
         text = re.sub(rf"\b{re.escape(self.name)}\b", "NAME", self.text(tsc_khz))
-        return cache.digest(text, guestimage.key(), (paths.DISK.with_name("dom0.img.key")).read_text())
+        return cache.digest(text, guestimage.key(), paths.REPO / "xen/labkit/machine.py",
+                            paths.DISK.with_name("dom0.img.key").read_text())
 
 
 def _mac(first, n):

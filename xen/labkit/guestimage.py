@@ -8,14 +8,14 @@ from .errors import LabError
 from .modules import Modules
 
 CFLAGS = ["-std=gnu11", "-O2", "-g0", "-static", "-pthread", "-Wall", "-Wextra", "-Werror"]
-MODULES = ["e1000"]
+MODULES = ["e1000", "button", "evdev"]
 
 
 def build():
     """Needs the unpacked dom0 root (for the kernel); called under the build lock."""
     kernel = paths.KERNEL
     key = cache.digest(paths.GUEST_SOURCES, kernel, paths.REPO / "xen/labkit/guestimage.py",
-                       paths.REPO / "xen/labkit/cpio.py")
+                       paths.REPO / "xen/labkit/cpio.py", paths.REPO / "xen/labkit/modules.py")
     target = paths.GUEST / "initramfs.gz"
     if cache.up_to_date(target, key):
         return

@@ -211,7 +211,14 @@ class Protection:
 
     def interrupt(self):
         """Ctrl-C on its terminal."""
-        self.process.stdin.write(b"\x03")
+        self._key(b"\x03")
+
+    def suspend_key(self):
+        """Ctrl-Z on its terminal."""
+        self._key(b"\x1a")
+
+    def _key(self, key):
+        self.process.stdin.write(key)
         self.process.stdin.flush()
 
     def stop(self, deadline=30):

@@ -35,7 +35,7 @@ def test_bytes_that_are_no_stream(world, feed):
     refused(world, feed)
 
 
-@pytest.mark.unproven
+@pytest.mark.long
 def test_real_stream_cut_short_and_damaged(world):
     """A session's own stream, replayed in pieces; whole sessions are cut at every byte in the
     unit tests, these few go all the way to a real domain."""

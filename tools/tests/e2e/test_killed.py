@@ -21,6 +21,7 @@ def test_secondary_between_checkpoints(lockstep):
     lockstep.only_the_guest()
 
 
+@pytest.mark.long
 def test_primary_during_a_checkpoint(world):
     """The guest is suspended at that moment; the monitor wakes it."""
     point = TestPoint("sending-pages", 2)
@@ -35,6 +36,7 @@ def test_primary_during_a_checkpoint(world):
     world.only_the_guest()
 
 
+@pytest.mark.long
 def test_secondary_while_it_applies(world):
     point = TestPoint("applying", 1)
     protection = world.protect("-i", "600000", peer_env=point.env)
@@ -48,7 +50,6 @@ def test_secondary_while_it_applies(world):
     world.only_the_guest()
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 def test_second_copy_destroyed_by_hand(world):
     """`xl destroy NAME--incoming`: a mistake that must cost only the protection."""

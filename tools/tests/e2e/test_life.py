@@ -15,7 +15,6 @@ def tell(world, command):
         world.guest.ask(command, timeout=3)
 
 
-@pytest.mark.unproven
 def test_reboot_inside(world):
     """Protection ends; the guest boots anew on its host, as its configuration says."""
     protection = world.protect("-i", "500")
@@ -31,9 +30,10 @@ def test_reboot_inside(world):
     world.nothing_at(world.p, [world.guest.name])
 
 
-@pytest.mark.unproven
+@pytest.mark.long
 def test_reboot_inside_with_reprotect(world):
-    protection = world.protect("-i", "500", "--reprotect")
+    """Through ssh, which has a receiver for each session."""
+    protection = world.protect("-i", "500", "--reprotect", via="ssh")
     before = protection.status()["session"]
     tell(world, "reboot")
     protection.wait_status(lambda s: s["protected"] and s["session"] != before, 200,
@@ -48,7 +48,6 @@ def test_reboot_inside_with_reprotect(world):
     assert world.guest.wait_answers()["boot_id"] == status["boot_id"]
 
 
-@pytest.mark.unproven
 def test_poweroff_inside(world):
     protection = world.protect("-i", "500")
     tell(world, "poweroff")
@@ -61,7 +60,6 @@ def test_poweroff_inside(world):
     assert not sessions(world.p) and not sessions(world.s)
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 def test_crash_inside(world):
     """on_crash is to destroy, by default."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The link between the hosts goes dead without a sign to either end."""
 
+import re
 import time
 
 from labkit import wait_for
@@ -9,6 +10,12 @@ from labkit.protect import SILENCE, sessions
 # What comes on top of the configured silence: a look at each side in turn over ssh, hosts that
 # stall under emulation, and the takeover itself.
 ALLOWANCE = 4.0
+
+
+def heard_nothing_for(host, guest):
+    """Seconds, as that side measured them when it judged the other to be lost."""
+    error = sessions(host)[guest]["last_error"]
+    return int(re.search(r"nothing heard from the peer for (\d+) ms", error)[1]) / 1000
 
 
 def test_both_sides_notice_in_time(lockstep):
@@ -28,6 +35,8 @@ def test_both_sides_notice_in_time(lockstep):
     try:
         wait_for(look, 30, "both sides to notice", 0.05)
         assert max(noticed.values()) < SILENCE + ALLOWANCE, noticed
+        for host in (world.p, world.s):
+            assert SILENCE <= heard_nothing_for(host, world.guest.name) < SILENCE * 1.2 + 0.1
         # Without a fence command each side trusts its own eyes, and says so.
         assert world.guest.name in world.p.domains()
         assert world.guest.name in world.s.domains()

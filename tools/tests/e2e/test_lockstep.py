@@ -81,13 +81,11 @@ def test_fifty_checkpoints_of_equal_copies(world):
     equal_copies(world, 50, 5)
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 def test_fifty_checkpoints_each_of_equal_copies(world):
     equal_copies(world, 50, 1)
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 def test_five_hundred_checkpoints_of_a_busy_guest(world, record_property):
     world.guest.ask("fill 4000 42")

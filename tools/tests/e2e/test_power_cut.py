@@ -52,6 +52,7 @@ def test_primary_while_pages_are_sent(world):
     world.memory.check(length=second)
 
 
+@pytest.mark.long
 def test_secondary_while_pages_are_sent(world):
     point = TestPoint("sending-pages", 3)
     protection, _, third = begin(world, point, "p")
@@ -70,6 +71,7 @@ def test_primary_after_checkpoint_end(world):
     world.memory.check(length=third if made == 3 else second)
 
 
+@pytest.mark.long
 def test_secondary_after_checkpoint_end(world):
     point = TestPoint("checkpoint-end", 3)
     protection, _, third = begin(world, point, "p")
@@ -96,7 +98,6 @@ def test_secondary_while_it_applies(world):
     world.memory.check(length=third)
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 @pytest.mark.parametrize("round", range(4))
 @pytest.mark.parametrize("victim", ["p", "s"])

@@ -40,9 +40,10 @@ def still_well(world):
 
 @pytest.mark.parametrize("reason, extra", [
     ("not-hvm", {"type": "pvh", "device_model_args_hvm": [], "serial": "", "vif": []}),
-    ("disk-not-replicated",
-     {"disk": ["format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=/tmp/e2e-disk"]}),
-    ("populate-on-demand", {"maxmem": 160}),
+    pytest.param("disk-not-replicated",
+                 {"disk": ["format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=/tmp/e2e-disk"]},
+                 marks=pytest.mark.long),
+    pytest.param("populate-on-demand", {"maxmem": 160}, marks=pytest.mark.long),
     ("guest-paused", {}),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_kind_of_guest(world, reason, extra):
@@ -94,7 +95,7 @@ def test_no_such_host(world):
     still_well(world)
 
 
-@pytest.mark.unproven
+@pytest.mark.long
 def test_pv_drivers_active(world):
     """A guest that knows that it runs on Xen takes part in its own suspend."""
     line = CMDLINE.replace("nopv xen_nopv ", "")

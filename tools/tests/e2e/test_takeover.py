@@ -6,6 +6,7 @@ import re
 from labkit import wait_for
 
 STOCK = "/usr/sbin/xl"
+FIFO = "/tmp/e2e-console"
 
 
 def test_stock_xl_after_takeover(world):
@@ -22,7 +23,8 @@ def test_stock_xl_after_takeover(world):
     assert f'"name": "{name}"' in listing and "--incoming" not in listing
 
     # its serial port, through xl console
-    console = world.s.out(f"(sleep 3) | timeout 4 {STOCK} console -t serial {name} || true")
+    console = world.s.out(f"mkfifo {FIFO}; timeout 20 {STOCK} console -t serial {name} <>{FIFO} | "
+                          f"grep -m 1 'tick [0-9]* uptime'; rm {FIFO}")
     assert re.search(r"tick \d+ uptime", console), console
 
     # saved to a file and restored from it
@@ -30,7 +32,6 @@ def test_stock_xl_after_takeover(world):
     world.s.run([STOCK, "save", name, "/tmp/e2e-taken.save"])
     assert name not in world.s.domains()
     world.s.run([STOCK, "restore", "/tmp/e2e-taken.save"])
-    world.s.run("rm /tmp/e2e-taken.save")
     world.memory.check(length=entry)
 
     # moved to the host that had lost its power
@@ -41,9 +42,14 @@ def test_stock_xl_after_takeover(world):
     assert name not in world.s.domains() and name in world.p.domains()
     world.nothing_at(world.s)
 
-    # ended
-    world.p.run([STOCK, "shutdown", "-F", name])
+    # destroyed, and the saved one shut down by its power button
     world.p.run([STOCK, "destroy", name])
     wait_for(lambda: not world.p.domains(), 20, "the guest to be gone")
-    world.stage.forget_guest()
     world.nothing_at(world.p)
+    world.s.run([STOCK, "restore", "/tmp/e2e-taken.save"])
+    world.s.run("rm /tmp/e2e-taken.save")
+    assert world.guest.wait_answers()["boot_id"] == world.memory.boot_id
+    world.s.run([STOCK, "shutdown", "-F", name])
+    wait_for(lambda: not world.s.domains(), 30, "the guest to have powered off")
+    world.stage.forget_guest()
+    world.nothing_at(world.s)
