@@ -5,6 +5,7 @@ E2E_ATTACH=NAME uses the lab run of that name, which is up, and leaves it up.
 """
 
 import os
+import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -18,9 +19,11 @@ from support.stage import Stage  # noqa: E402
 from labkit import paths  # noqa: E402
 from labkit.protect import sessions  # noqa: E402
 
+FAILED = paths.REPO / "build" / "e2e" / "failed"
+
 # Cheap and basic first; what cuts power side by side, so that hosts boot while others are used.
 ORDER = ["preflight", "garbage", "lockstep", "power_cut", "link_cut", "killed", "signals",
-         "takeover", "interop", "life", "shapes"]
+         "takeover", "handover", "interop", "life", "shapes"]
 
 
 def pytest_collection_modifyitems(items):
@@ -33,6 +36,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def shared_stage(request):
     attach = os.environ.get("E2E_ATTACH")
+    shutil.rmtree(FAILED, ignore_errors=True)
     stage = request.session.stage = Stage(attach or os.environ.get("E2E_RUN", "e2e"))
     if attach:
         stage.attach()
@@ -58,10 +62,9 @@ def pytest_runtest_makereport(item, call):
 
 def keep(item, report):
     """A file for each failure: there at once, and not lost among others."""
-    folder = paths.REPO / "build" / "e2e" / "failed"
-    folder.mkdir(parents=True, exist_ok=True)
+    FAILED.mkdir(parents=True, exist_ok=True)
     text = report.longreprtext + "".join(f"\n==== {title}\n{body}" for title, body in report.sections)
-    (folder / f"{item.module.__name__}.{item.name}.txt".replace("/", "_")).write_text(text)
+    (FAILED / f"{item.module.__name__}.{item.name}.txt".replace("/", "_")).write_text(text)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ for d in /sys/class/net/xenbr*/brif/*; do echo "port $d"; done
 for f in /run/xen-colo/** /run/xen/** /var/lib/xen/** /dev/shm/** /var/tmp/** /tmp/**; do
     [ "${f: -1}" = / ] || echo "file $f"; done
 xenstore-list -p /local/domain /vm | while read -r n; do echo "xenstore $n"; done
+for kind in $(xenstore-list -p /local/domain/0/backend) /local/domain/0/device-model; do
+    xenstore-list -p "$kind"; done 2>/dev/null | while read -r n; do echo "xenstore $n"; done
 xenstore-list -p /libxl 2>/dev/null | while read -r n; do echo "xenstore $n"; done
 """
 
@@ -57,6 +59,7 @@ class Picture:
             rf"^process .*-xen-domid {domid} |^(netdev|port) .*\bvif{domid}\.|"
             rf"^file .*/(qmp-libxl-|qmp-libxenstat-|vnc-|userdata-[a-z]\.){domid}(\.|$)|"
             rf"^file /run/xen-colo/{domid}\.(sock|lock)|^xenstore /(local/domain|libxl)/{domid}$|"
+            rf"^xenstore /local/domain/0/(backend/\w+|device-model)/{domid}$|"
             rf"^file .*\b(dom)?{domid}\.(ckpt|state|img|save)|"
             rf"^file .*/(qemu-save|qemu-resume)\.{domid}$")
         return lambda thing: bool(pattern.search(thing)) or thing in self._vms
