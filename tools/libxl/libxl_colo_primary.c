@@ -171,6 +171,11 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
     else if (colo_session_peer_said(err, COLO_STOP_TAKEN))
         *outcome = COLO_OUT_NOTHING;
 
+    if (*outcome == COLO_OUT_NOTHING && libxl_domain_pause(b.ctx, domid, NULL))
+        colo_session_say(s,
+                         "domain %u could not be paused, although the guest runs at %s: "
+                         "`xl destroy %u` at once",
+                         domid, p->peer, domid);
     colo_heartbeat_stop(&s->hb);
     colo_status_error(p->shared, err);
     colo_state_set(p->shared, after[*outcome]);

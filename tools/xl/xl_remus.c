@@ -139,8 +139,7 @@ static int report(struct remus *r, enum colo_outcome outcome, const struct colo_
     case COLO_OUT_NOTHING:
         xl_ui_error(ui, r->name, err);
         xl_ui_say(
-            ui,
-            "%s runs at %s now; the copy here is out of date and stays suspended: `xl destroy %s`",
+            ui, "%s runs at %s now; the copy here is out of date and stays paused: `xl destroy %s`",
             r->name, r->args.host, r->name);
         return XL_LOST;
     case COLO_OUT_GUEST_HERE:

@@ -12,7 +12,7 @@ def stood_down(world, protection, entry):
     assert "[taken-over]" in protection.output(), protection.output()
     assert f"xl destroy {name}" in protection.output()
     state = world.p.out(["xl", "list", name]).splitlines()[-1].split()[4]
-    assert "s" in state and "r" not in state and "b" not in state, state
+    assert "p" in state and "r" not in state, state
     world.memory.check(length=entry)
     world.p.run(["xl", "destroy", name])
     world.nothing_at(world.p)
