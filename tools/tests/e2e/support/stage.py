@@ -158,14 +158,17 @@ class Stage:
                 one.abandon()
         if kept:
             return      # hosts are looked at when it has ended
-        for name in HOSTS:
-            host = self.lab[name]
-            if not host.running() or name in self._booting:
-                continue
-            host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*")
-            keep = [GUEST.name] if self.guest and GUEST.name in host.domains() else []
-            assert_nothing_left(host, self.baseline[name], keep)
+        with ThreadPoolExecutor(len(HOSTS)) as pool:
+            list(pool.map(self._tidy_host, HOSTS))
         self.boot_what_is_off()
+
+    def _tidy_host(self, name):
+        host = self.lab[name]
+        if not host.running() or name in self._booting:
+            return
+        host.run(f"rm -f {OURS}/*; rm -f /run/xen-colo/testpoint.*")
+        keep = [GUEST.name] if self.guest and GUEST.name in host.domains() else []
+        assert_nothing_left(host, self.baseline[name], keep)
 
     def wreck(self):
         """After a test that failed: begin from nothing."""
