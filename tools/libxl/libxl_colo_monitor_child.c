@@ -334,23 +334,25 @@ static void loop(struct mon *m)
 }
 
 /*
- * Who kills "xl remus" by the name on its command line must not kill the monitor with it.  Where
- * the kernel does not let us, the command line stays the session's.
+ * Who kills "xl remus" by the name on its command line must not kill the monitor with it: write over
+ * our copy of that line, whose place the kernel tells (fields 48 and 49, proc(5)).
  */
 static void set_title(const struct mon *m)
 {
-    static char title[160];
-    size_t len;
+    unsigned long start = 0, end = 0;
+    FILE *f = fopen("/proc/self/stat", "re");
+    int c, fields = 1;
 
-    prctl(PR_SET_NAME, "xl-colo-monitor");
-    len = (size_t)snprintf(title, sizeof(title), "xl-colo-monitor %s", m->c.sh->recovery.name);
-    if (len >= sizeof(title))
-        len = sizeof(title) - 1;
-    /* The order in which the kernel takes them depends on where our data lies. */
-    for (int i = 0; i < 2; i++) {
-        prctl(PR_SET_MM, PR_SET_MM_ARG_START, (unsigned long)title, 0, 0);
-        prctl(PR_SET_MM, PR_SET_MM_ARG_END, (unsigned long)title + len + 1, 0, 0);
+    prctl(PR_SET_NAME, "xl-colo-monitor"); /* one word, so that blanks separate the fields */
+    if (!f)
+        return;
+    while (fields < 48 && (c = fgetc(f)) != EOF)
+        fields += c == ' ';
+    if (fscanf(f, "%lu %lu", &start, &end) == 2 && start && start < end) {
+        memset((char *)start, 0, end - start);
+        snprintf((char *)start, end - start, "xl-colo-monitor %s", m->c.sh->recovery.name);
     }
+    fclose(f);
 }
 
 void colo_monitor_child(const struct colo_monitor_child *c)

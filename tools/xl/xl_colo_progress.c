@@ -17,13 +17,16 @@
 #define BAR_PERIOD  (100 * COLO_MS)
 #define LINE_PERIOD (1000 * COLO_MS)
 
-/* stderr may be a pipe to a dead ssh: what it has no room for is lost rather than waited for.  A
- * pipe that poll finds writable takes PIPE_BUF bytes at once. */
-static void put_err(const struct xl_ui *ui, const char *text, size_t len)
+/* A slow terminal gets this long for a message; a bar that it misses is followed by another. */
+#define LINE_PATIENCE_MS 500
+
+/* stderr may be a pipe to a dead ssh: what it has no room for in time is lost rather than waited
+ * for.  A pipe that poll finds writable takes PIPE_BUF bytes at once. */
+static void put_err(const struct xl_ui *ui, const char *text, size_t len, int patience_ms)
 {
     struct pollfd pfd = {.fd = ui->err_fd, .events = POLLOUT};
 
-    if (ui->err_fd < 0 || poll(&pfd, 1, 0) != 1 || !(pfd.revents & POLLOUT))
+    if (ui->err_fd < 0 || poll(&pfd, 1, patience_ms) != 1 || !(pfd.revents & POLLOUT))
         return;
     if (send(ui->err_fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
         write(ui->err_fd, text, len) < 0)
@@ -48,15 +51,9 @@ static void put_log(const struct xl_ui *ui, const char *text)
         return; /* a full disk is no reason to lose a guest */
 }
 
-static void end_bar(struct xl_ui *ui)
-{
-    if (ui->bar)
-        put_err(ui, "\r\033[K", 4);
-    ui->bar = false;
-}
-
 static void put_line(struct xl_ui *ui, const char *text)
 {
+    const char *erase = ui->bar ? "\r\033[K" : "";
     char line[1200];
     char stamp[16] = "";
     time_t now = time(NULL);
@@ -65,9 +62,9 @@ static void put_line(struct xl_ui *ui, const char *text)
 
     if (ui->verbose && localtime_r(&now, &tm))
         strftime(stamp, sizeof(stamp), "%H:%M:%S ", &tm);
-    end_bar(ui);
-    n = snprintf(line, sizeof(line), "%s%.1000s\n", stamp, text);
-    put_err(ui, line, (size_t)n);
+    ui->bar = false;
+    n = snprintf(line, sizeof(line), "%s%s%.1000s\n", erase, stamp, text);
+    put_err(ui, line, (size_t)n, LINE_PATIENCE_MS);
     put_log(ui, text);
 }
 
@@ -159,7 +156,7 @@ static void progress(void *priv, const struct xc_sr_precopy_progress *p, uint64_
         return;
     }
     snprintf(whole, sizeof(whole), "\r%.*s\033[K", ws.ws_col > 1 ? ws.ws_col - 1 : 79, line);
-    put_err(ui, whole, strlen(whole));
+    put_err(ui, whole, strlen(whole), 0);
     ui->bar = true;
 }
 
