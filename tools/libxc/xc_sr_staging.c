@@ -285,11 +285,6 @@ int xc_sr_staging_next(struct xc_sr_staging *s, uint64_t from, uint64_t *pfn)
     return xc_sr_bitmap_next(&s->staged, from, pfn) ? 0 : 1;
 }
 
-uint64_t xc_sr_staging_count(const struct xc_sr_staging *s)
-{
-    return s->count;
-}
-
 size_t xc_sr_staging_peak_bytes(const struct xc_sr_staging *s)
 {
     return s->peak * XC_PAGE_BYTES;

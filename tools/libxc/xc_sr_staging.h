@@ -39,7 +39,6 @@ enum xc_sr_staged_kind xc_sr_staging_get(struct xc_sr_staging *s, uint64_t pfn, 
 /* All staged pfns in ascending order: *pfn = first one >= from; 0 = found, 1 = no more. */
 int xc_sr_staging_next(struct xc_sr_staging *s, uint64_t from, uint64_t *pfn);
 
-uint64_t xc_sr_staging_count(const struct xc_sr_staging *s);
 size_t xc_sr_staging_peak_bytes(const struct xc_sr_staging *s);
 void xc_sr_staging_reset(struct xc_sr_staging *s); /* O(staged) */
 

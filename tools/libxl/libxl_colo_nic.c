@@ -291,8 +291,3 @@ int colo_nics_announce(const struct colo_nics *state, struct colo_err *err)
     }
     return rc;
 }
-
-void colo_nics_free(struct colo_nics *state)
-{
-    memset(state, 0, sizeof(*state));
-}

@@ -60,7 +60,4 @@ int colo_nics_join(struct colo_nics *state, struct colo_err *err);
  * are on no Linux bridge, or away, are passed over. */
 int colo_nics_announce(const struct colo_nics *state, struct colo_err *err);
 
-/* Forget: *state becomes all zero. */
-void colo_nics_free(struct colo_nics *state);
-
 #endif

@@ -121,8 +121,3 @@ int colo_xs_resume_domain(struct colo_xs *x, uint32_t domid, struct colo_err *er
         return colo_fail_errno(err, errno, "telling xenstored that domain %u runs again", domid);
     return 0;
 }
-
-char *colo_xs_read(struct colo_xs *x, const char *path)
-{
-    return xs_read(x->h, XBT_NULL, path, NULL);
-}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only */
 /*
  * What a session needs of xenstore: to be told when a domain shuts down or goes away (the special
- * watch @releaseDomain), to take a shutdown back, and to read a node.
+ * watch @releaseDomain), and to take a shutdown back.
  */
 #ifndef LIBXL_COLO_XS_H
 #define LIBXL_COLO_XS_H
@@ -38,8 +38,5 @@ int colo_xs_wait_release(struct colo_xs *x, colo_time deadline, struct colo_err 
 /* Tell xenstored that a domain that had shut down runs again: without it the domain's next
  * shutdown is not announced. */
 int colo_xs_resume_domain(struct colo_xs *x, uint32_t domid, struct colo_err *err);
-
-/* A node's value, malloc'ed and NUL-terminated, or NULL when it cannot be read. */
-char *colo_xs_read(struct colo_xs *x, const char *path);
 
 #endif

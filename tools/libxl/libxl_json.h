@@ -44,7 +44,6 @@ void colo_json_close_array(struct colo_json_gen *g);
 void colo_json_put_str(struct colo_json_gen *g, const char *key,
                        const char *value); /* NULL: null */
 void colo_json_put_int(struct colo_json_gen *g, const char *key, int64_t value);
-void colo_json_put_double(struct colo_json_gen *g, const char *key, double value);
 void colo_json_put_bool(struct colo_json_gen *g, const char *key, bool value);
 char *colo_json_gen_finish(struct colo_json_gen *g);
 

@@ -3,8 +3,6 @@
  * Writing JSON.  Text that comes from elsewhere (guest names, messages of a peer) may be any bytes;
  * what we write is valid UTF-8 all the same.
  */
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,29 +152,6 @@ void colo_json_put_int(struct colo_json_gen *g, const char *key, int64_t value)
     if (begin(g, key)) {
         note(g, yajl_gen_integer(g->y, value));
     }
-}
-
-/* The shortest text that reads back as the same number: yajl's own prints 0.1 with 20 digits. */
-void colo_json_put_double(struct colo_json_gen *g, const char *key, double value)
-{
-    char text[40], *comma;
-
-    if (!begin(g, key)) {
-        return;
-    }
-    if (!isfinite(value)) {
-        note(g, yajl_gen_null(g->y));
-        return;
-    }
-    snprintf(text, sizeof(text), "%.15g", value);
-    if (strtod(text, NULL) != value) {
-        snprintf(text, sizeof(text), "%.17g", value);
-    }
-    comma = strchr(text, ','); /* a locale's decimal comma */
-    if (comma) {
-        *comma = '.';
-    }
-    note(g, yajl_gen_number(g->y, text, strlen(text)));
 }
 
 void colo_json_put_bool(struct colo_json_gen *g, const char *key, bool value)

@@ -179,9 +179,6 @@ static char *written(bool pretty)
     colo_json_put_str(g, "name", "a\"b\n");
     colo_json_put_str(g, "none", NULL);
     colo_json_put_int(g, "big", INT64_MIN);
-    colo_json_put_double(g, "tenth", 0.1);
-    colo_json_put_double(g, "third", 1.0 / 3);
-    colo_json_put_double(g, "no", 0.0 / 0.0);
     colo_json_put_bool(g, "yes", true);
     colo_json_open_array(g, "list");
     colo_json_put_int(g, NULL, 1);
@@ -199,7 +196,6 @@ static void test_writes(void **state)
 
     (void)state;
     assert_string_equal(text, "{\"name\":\"a\\\"b\\n\",\"none\":null,\"big\":-9223372036854775808,"
-                              "\"tenth\":0.1,\"third\":0.33333333333333331,\"no\":null,"
                               "\"yes\":true,\"list\":[1,{}]}");
     free(text);
     text = written(true);

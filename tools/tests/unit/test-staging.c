@@ -30,6 +30,15 @@ static void fill(void *page, uint64_t seed)
         p[i] = tl_rand(&seed);
 }
 
+static uint64_t staged(struct xc_sr_staging *s)
+{
+    uint64_t n = 0, pfn;
+
+    for (uint64_t from = 0; !xc_sr_staging_next(s, from, &pfn); from = pfn + 1)
+        n++;
+    return n;
+}
+
 struct entry {
     enum xc_sr_staged_kind kind;
     uint64_t seed;
@@ -38,14 +47,13 @@ struct entry {
 static void check(struct xc_sr_staging *s, const struct entry *model)
 {
     unsigned char expect[PAGE];
-    uint64_t pfn, from = 0, count = 0;
+    uint64_t pfn, from = 0;
     const void *page;
 
     for (uint64_t i = 0; i < N; i++) {
         tl_eq(xc_sr_staging_get(s, i, &page), model[i].kind);
         if (model[i].kind == XC_SR_STAGED_NONE)
             continue;
-        count++;
         tl_eq(xc_sr_staging_next(s, from, &pfn), 0);
         tl_eq(pfn, i);
         from = i + 1;
@@ -57,7 +65,6 @@ static void check(struct xc_sr_staging *s, const struct entry *model)
         }
     }
     tl_eq(xc_sr_staging_next(s, from, &pfn), 1);
-    tl_eq(xc_sr_staging_count(s), count);
 }
 
 static void exercise(size_t cap, const char *dir)
@@ -120,7 +127,7 @@ static void test_the_cap_without_a_file_is_an_error(void **state)
     tl_str_eq(err.reason, "staging-full");
     tl_fails(rc, &err, COLO_ERR_LOCAL);
     tl_eq(xc_sr_staging_get(s, 50, &got), XC_SR_STAGED_NONE);
-    tl_eq(xc_sr_staging_count(s), 3);
+    tl_eq(staged(s), 3);
     /* what needs no new slot still goes */
     tl_ok(xc_sr_staging_page(s, 7, &page, &err), &err);
     tl_ok(xc_sr_staging_mark(s, 51, XC_SR_STAGED_ZERO, &err), &err);
@@ -144,7 +151,7 @@ static void test_a_page_that_changes_its_kind_for_ever_takes_no_more_room(void *
         tl_ok(xc_sr_staging_mark(s, 1, XC_SR_STAGED_ZERO, &err), &err);
         tl_ok(xc_sr_staging_mark(s, 2, XC_SR_STAGED_HOLE, &err), &err);
     }
-    tl_eq(xc_sr_staging_count(s), 2);
+    tl_eq(staged(s), 2);
     tl_eq(xc_sr_staging_peak_bytes(s), 2 * PAGE);
     xc_sr_staging_free(s);
 }
