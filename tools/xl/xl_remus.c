@@ -26,16 +26,21 @@ struct remus {
 
 static int already(struct remus *r, struct colo_err *err)
 {
+    const char *session, *peer;
     struct colo_json *j = NULL;
-    char *status;
+    char *status = NULL;
 
-    if (xl_session_status(r->domid, &status, NULL) ||
-        colo_json_parse(status, strlen(status), &j, NULL))
-        return colo_fail(err, COLO_ERR_REFUSED, "already-protected",
-                         "%s is protected already; see xl colo-status", r->name);
-    colo_fail(err, COLO_ERR_REFUSED, "already-protected",
-              "%s is protected already (session %s, peer %s); see xl colo-status", r->name,
-              colo_json_get_str(j, "session"), colo_json_get_str(j, "peer"));
+    if (!xl_session_status(r->domid, &status, NULL))
+        colo_json_parse(status, strlen(status), &j, NULL);
+    session = colo_json_get_str(j, "session");
+    peer = colo_json_get_str(j, "peer");
+    if (session && peer)
+        colo_fail(err, COLO_ERR_REFUSED, "already-protected",
+                  "%s is protected already (session %s, peer %s); see xl colo-status", r->name,
+                  session, peer);
+    else
+        colo_fail(err, COLO_ERR_REFUSED, "already-protected",
+                  "%s is protected already; see xl colo-status", r->name);
     colo_json_free(j);
     free(status);
     return -1;
@@ -45,8 +50,8 @@ static int already(struct remus *r, struct colo_err *err)
 static int retire_monitor(struct remus *r, bool *had, struct colo_err *err)
 {
     const struct colo_json *error;
+    const char *reason, *message;
     struct colo_json *reply;
-    const char *reason;
     int rc;
 
     *had = false;
@@ -59,14 +64,15 @@ static int retire_monitor(struct remus *r, bool *had, struct colo_err *err)
     }
     *had = true;
     error = colo_json_get(reply, "error");
-    reason = error ? colo_json_get_str(error, "reason") : NULL;
+    reason = colo_json_get_str(error, "reason");
+    message = colo_json_get_str(error, "message");
     if (!error)
         rc = 0;
     else if (reason && !strcmp(reason, "already-protected"))
         rc = already(r, err);
     else
-        rc = colo_fail(err, COLO_ERR_REFUSED, reason, "%s: %s", r->name,
-                       colo_json_get_str(error, "message"));
+        rc = colo_fail(err, COLO_ERR_REFUSED, reason ? reason : "control-reply", "%s: %s", r->name,
+                       message ? message : "its monitor did not say why");
     colo_json_free(reply);
     return rc;
 }
