@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uuid/uuid.h>
 
 char *colo_caps_to_json(const struct colo_caps *c)
 {
@@ -76,9 +77,14 @@ static int take_u32(const struct colo_json *j, const char *key, uint32_t min, ui
 static int take_primary(const struct colo_json *j, struct colo_caps *c, struct colo_err *err)
 {
     int64_t generation = colo_json_get_int(j, "generation", 0);
+    uuid_t session;
 
-    if (take_str(j, "session", c->session, sizeof(c->session), err) ||
-        take_u32(j, "heartbeat_ms", 10, 10000, &c->heartbeat_ms, err) ||
+    if (take_str(j, "session", c->session, sizeof(c->session), err))
+        return -1;
+    if (uuid_parse(c->session, session))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"session\" is no UUID: \"%s\"", c->session);
+    if (take_u32(j, "heartbeat_ms", 10, 10000, &c->heartbeat_ms, err) ||
         take_u32(j, "heartbeat_misses", 2, 1000, &c->heartbeat_misses, err) ||
         take_u32(j, "interval_max_ms", 10, 3600000, &c->interval_max_ms, err) ||
         take_u32(j, "interval_min_ms", 0, 60000, &c->interval_min_ms, err))
