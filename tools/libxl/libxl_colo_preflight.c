@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define HVM_PARAM_CALLBACK_IRQ 0 /* xen/hvm/params.h */
@@ -26,10 +25,13 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
                       struct colo_err *err)
 {
     const libxl_domain_build_info *b = &cfg->b_info;
+    libxl_domain_type type = cfg->c_info.type;
 
-    if (cfg->c_info.type != LIBXL_DOMAIN_TYPE_HVM)
+    if (type == LIBXL_DOMAIN_TYPE_HVM) /* b->u is of this one, which a peer may have made differ */
+        type = b->type;
+    if (type != LIBXL_DOMAIN_TYPE_HVM)
         return refuse(err, "not-hvm", "the guest is a %s guest; only HVM guests can be protected",
-                      libxl_domain_type_to_string(cfg->c_info.type));
+                      libxl_domain_type_to_string(type));
     if ((domid && libxl_get_stubdom_id(ctx, domid)) || is_set(b->device_model_stubdomain))
         return refuse(err, "stubdom",
                       "the guest's device model runs in a stub domain; set "
@@ -40,9 +42,9 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
     if (b->num_vnuma_nodes)
         return refuse(err, "vnuma", "the guest has %d vNUMA nodes; remove vnuma= from its config",
                       b->num_vnuma_nodes);
-    if (is_set(b->nested_hvm))
+    if (is_set(b->nested_hvm) || is_set(b->u.hvm.nested_hvm))
         return refuse(err, "nested-hvm", "the guest has nested virtualisation; set nestedhvm=0");
-    if (b->altp2m != LIBXL_ALTP2M_MODE_DISABLED)
+    if (b->altp2m != LIBXL_ALTP2M_MODE_DISABLED || is_set(b->u.hvm.altp2m)) /* altp2mhvm=1 */
         return refuse(err, "altp2m", "the guest uses altp2m; set altp2m=\"disabled\"");
     if (b->target_memkb && b->max_memkb > b->target_memkb)
         return refuse(
@@ -50,6 +52,17 @@ static int check_kind(libxl_ctx *ctx, uint32_t domid, const libxl_domain_config 
             "the guest's maxmem (%llu KiB) is above its memory (%llu KiB); make them equal",
             (unsigned long long)b->max_memkb, (unsigned long long)b->target_memkb);
     return 0;
+}
+
+/* usbdevice= can give a device of the host to QEMU behind libxl's back. */
+static bool has_host_usb(const libxl_domain_build_info *b)
+{
+    static const char host[] = "host:";
+
+    for (char **s = b->u.hvm.usbdevice_list; s && *s; s++)
+        if (!strncmp(*s, host, strlen(host)))
+            return true;
+    return b->u.hvm.usbdevice && !strncmp(b->u.hvm.usbdevice, host, strlen(host));
 }
 
 static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
@@ -60,7 +73,7 @@ static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
         cfg->num_rdms)
         return refuse(err, "passthrough-device",
                       "the guest has a device of this host passed through; detach it first");
-    if (cfg->num_usbdevs)
+    if (cfg->num_usbdevs || has_host_usb(b))
         return refuse(err, "passthrough-device",
                       "the guest has a USB device of this host; detach it first");
     if (is_set(b->u.hvm.gfx_passthru))
@@ -153,15 +166,10 @@ static int check_file(const char *path, const char *what, struct colo_err *err)
 
 static int check_bridge(const char *name, struct colo_err *err)
 {
-    char path[64 + IFNAMSIZ];
-
     if (!name || !*name)
         return 0; /* the script's own default, or none */
-    if (strlen(name) >= IFNAMSIZ || strchr(name, '/'))
-        return refuse(err, "bridge-missing", "the bridge name \"%.32s\" is not valid", name);
-    snprintf(path, sizeof(path), "/sys/class/net/%s", name);
-    if (access(path, F_OK))
-        return refuse(err, "bridge-missing", "there is no bridge %s on this host", name);
+    if (!if_nametoindex(name))
+        return refuse(err, "bridge-missing", "there is no bridge %.32s on this host", name);
     return 0;
 }
 
