@@ -203,6 +203,9 @@ class Lab(Guests):
         tree = tree or paths.STAGE
         if not tree.is_dir():
             raise LabError(f"nothing staged: {tree} does not exist (make stage first)")
+        built, staged = paths.REPO / "build" / "xl", tree / "usr/local/sbin/xl"
+        if built.exists() and staged.exists() and built.stat().st_mtime > staged.stat().st_mtime:
+            raise LabError(f"{staged} is older than {built} (make stage first)")
         self._each(lambda host: host.push_tree(tree), [h for h in self.hosts.values() if h.running()])
 
     # wires --------------------------------------------------------------------
