@@ -99,8 +99,8 @@ fail:
     return -1;
 }
 
-int colo_control_listen(uint32_t domid, colo_control_handler *h, void *priv,
-                        struct colo_control_server **out, struct colo_err *err)
+int colo_control_new(colo_control_handler *h, void *priv, struct colo_control_server **out,
+                     struct colo_err *err)
 {
     struct colo_control_server *s = calloc(1, sizeof(*s));
     int i;
@@ -116,15 +116,27 @@ int colo_control_listen(uint32_t domid, colo_control_handler *h, void *priv,
     s->epfd = epoll_create1(EPOLL_CLOEXEC);
     if (s->epfd < 0) {
         colo_fail_errno(err, errno, "cannot serve the control socket");
-        goto fail;
+        colo_control_close(s);
+        return -1;
     }
-    if (open_listener(s, domid, err))
-        goto fail;
     *out = s;
     return 0;
-fail:
-    colo_control_close(s);
-    return -1;
+}
+
+int colo_control_listen(uint32_t domid, colo_control_handler *h, void *priv,
+                        struct colo_control_server **out, struct colo_err *err)
+{
+    struct colo_control_server *s;
+
+    *out = NULL;
+    if (colo_control_new(h, priv, &s, err))
+        return -1;
+    if (open_listener(s, domid, err)) {
+        colo_control_close(s);
+        return -1;
+    }
+    *out = s;
+    return 0;
 }
 
 int colo_control_fd(struct colo_control_server *s)
@@ -173,15 +185,12 @@ void colo_control_close(struct colo_control_server *s)
     free(s);
 }
 
-static void add_client(struct colo_control_server *s)
+void colo_control_add(struct colo_control_server *s, int fd)
 {
-    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     struct client *c = &s->clients[0];
     struct epoll_event ev = {.events = EPOLLIN};
     int i;
 
-    if (fd < 0)
-        return;
     for (i = 0; i < CLIENTS; i++) {
         if (s->clients[i].fd < 0) {
             c = &s->clients[i];
@@ -197,6 +206,14 @@ static void add_client(struct colo_control_server *s)
         close(fd);
     else
         c->fd = fd;
+}
+
+static void accept_client(struct colo_control_server *s)
+{
+    int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd >= 0)
+        colo_control_add(s, fd);
 }
 
 /* What the client waits for: our reading, or room for what we have to say. */
@@ -349,6 +366,6 @@ void colo_control_serve(struct colo_control_server *s)
         if (ev.data.ptr)
             serve_client(s, ev.data.ptr, ev.events);
         else if (s->listen_fd >= 0)
-            add_client(s);
+            accept_client(s);
     }
 }

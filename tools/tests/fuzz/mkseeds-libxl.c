@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "libxl_stream.h"
+#include "libxl_colo_session.h"
 #include "mkseeds.h"
 
 static void must(int rc, const struct colo_err *err)
@@ -105,6 +105,32 @@ static void xl_header(const char *dir)
     save(dir, "fuzz-xl-header", "header", fd, "", 0);
 }
 
+/* The first byte: from the primary? */
+static void caps(const char *dir)
+{
+    struct colo_caps c = {
+        .protocol = 1,
+        .xen = "4.17.7",
+        .qemu = "7.2",
+        .host = "one",
+        .zero_pages = true,
+    };
+    char *json = colo_caps_to_json(&c), text[1000];
+
+    snprintf(text, sizeof(text), "0%s", json);
+    save_text(dir, "fuzz-caps", "secondary", text);
+    free(json);
+    snprintf(c.session, sizeof(c.session), "b5a94c5e-6f5b-4f6b-9c1a-0d6f6e3f1a11");
+    c.generation = 2;
+    c.heartbeat_ms = 100;
+    c.heartbeat_misses = 5;
+    c.interval_max_ms = 5000;
+    json = colo_caps_to_json(&c);
+    snprintf(text, sizeof(text), "1%s", json);
+    save_text(dir, "fuzz-caps", "primary", text);
+    free(json);
+}
+
 void mkseeds_libxl(const char *dir)
 {
     static const char greeting[] =
@@ -120,6 +146,10 @@ void mkseeds_libxl(const char *dir)
     libxl_stream(dir, false);
     libxl_stream(dir, true);
     xl_header(dir);
+    caps(dir);
+    save_text(dir, "fuzz-control", "requests",
+              "\7{\"command\":\"status\"}\n{\"command\":\"no\"}\n{\"command\":\"long\"}\n"
+              "{\"command\":\"long\"}\n{\"command\":7}\n{\"command\":\"stop\"}\n");
     save_text(dir, "fuzz-qmp-reply", "session", greeting);
     save_text(dir, "fuzz-json", "kinds",
               "{\"a\": [1, -2.5e3, true, null, \"\\u20ac\\n\"], \"data\": {\"id\": 7}}");

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "mkseeds.h"
+#include "xc_sr_restore.h"
 #include "xc_sr_save.h"
+#include "xc_sr_verify.h"
 
 #define GFNS 16u
 
@@ -67,7 +69,8 @@ static void send_image(struct xc_sr_save *s, uint32_t last)
         die("image", &e);
 }
 
-static void libxc_stream(const char *name, bool zero_pages, unsigned int checkpoints)
+/* Returns the file. */
+static int libxc_stream(const char *name, bool zero_pages, unsigned int checkpoints)
 {
     struct xc_sr_domain *d = open_guest();
     struct xc_sr_channel ch;
@@ -96,16 +99,89 @@ static void libxc_stream(const char *name, bool zero_pages, unsigned int checkpo
     }
     xc_sr_save_fini(&s);
     xc_sr_channel_fini(&ch);
-    close(fd);
     d->ops->close(d);
+    return fd;
 }
 
 static void seed_libxc_record(void)
 {
-    libxc_stream("plain", false, 0);
-    libxc_stream("plain-zero", true, 0);
-    libxc_stream("colo", false, 2);
-    libxc_stream("colo-zero", true, 3);
+    close(libxc_stream("plain", false, 0));
+    close(libxc_stream("plain-zero", true, 0));
+    close(libxc_stream("colo", false, 2));
+    close(libxc_stream("colo-zero", true, 3));
+}
+
+/* ---- fuzz-dirty-list ---- */
+
+/* A secondary that has the first image of the stream at fd. */
+static void load_image(struct xc_sr_restore *r, int fd)
+{
+    struct xc_sr_channel ch;
+    struct colo_err e = {0};
+    uint32_t last;
+
+    r->ch = &ch;
+    if (lseek(fd, 0, SEEK_SET) != 0 || xc_sr_channel_init(&ch, fd, -1, -1, &e) < 0 ||
+        r->dom->ops->suspend(r->dom, COLO_NO_DEADLINE, &e) < 0 || xc_sr_restore_init(r, &e) < 0 ||
+        xc_sr_restore_headers(r, &e) < 0 || xc_sr_restore_load(r, &last, &e) < 0 ||
+        xc_sr_restore_finish(r, true, &e) < 0)
+        die("image", &e);
+    xc_sr_channel_fini(&ch);
+}
+
+/* The lists of a secondary whose guest has written to no page, to one and to three. */
+static void seed_dirty_list(void)
+{
+    static const uint64_t gfns[] = {0, 12, 3};
+    const struct xc_sr_mem_config cfg = {.nr_gfns = GFNS, .populated = 4};
+    struct xc_sr_restore r = {.max_gfns = GFNS};
+    int image = libxc_stream("colo", false, 2), fd = create("fuzz-dirty-list", "lists");
+    struct xc_sr_channel ch;
+    struct colo_err e = {0};
+
+    if (xc_sr_domain_mem_open(&cfg, &r.dom, &e) < 0 || xc_sr_channel_init(&ch, -1, fd, -1, &e) < 0)
+        die("list", &e);
+    load_image(&r, image);
+    close(image);
+    r.ch = &ch;
+    for (unsigned int n = 0; n < 4; n += n + 1) {
+        r.dom->ops->resume(r.dom, NULL);
+        for (unsigned int i = 0; i < n; i++)
+            xc_sr_mem_guest_write(r.dom, gfns[i], i, "own", 3);
+        if (r.dom->ops->suspend(r.dom, COLO_NO_DEADLINE, &e) < 0 ||
+            xc_sr_restore_own_dirty(&r, &e) < 0 || xc_sr_restore_send_list(&r, &e) < 0)
+            die("list", &e);
+        xc_sr_bitmap_zero(&r.own); /* as an applied checkpoint does */
+    }
+    xc_sr_restore_fini(&r);
+    xc_sr_channel_fini(&ch);
+    close(fd);
+    r.dom->ops->close(r.dom);
+}
+
+/* ---- fuzz-digest ---- */
+
+static void seed_digest(void)
+{
+    /* two save records: typecode, instance, length; the last one is of type 0 */
+    static const char context[] = "\2\0\1\0\4\0\0\0data\0\0\0\0\0\0\0";
+    struct xc_sr_domain *d = open_guest();
+    struct xc_sr_digest digest;
+    struct colo_err e = {0};
+    int fd = create("fuzz-digest", "guest");
+    size_t len;
+    void *buf;
+
+    xc_sr_mem_set_context(d, context, sizeof(context));
+    if (d->ops->suspend(d, COLO_NO_DEADLINE, &e) < 0 || xc_sr_digest_make(d, &digest, &e) < 0 ||
+        xc_sr_digest_pack(&digest, &buf, &len, &e) < 0)
+        die("digest", &e);
+    if (write(fd, buf, len) != (ssize_t)len)
+        die("digest", NULL);
+    free(buf);
+    xc_sr_digest_free(&digest);
+    close(fd);
+    d->ops->close(d);
 }
 
 int main(int argc, char **argv)
@@ -118,6 +194,8 @@ int main(int argc, char **argv)
     if (mkdir(out_dir, 0777) < 0 && errno != EEXIST)
         die(out_dir, NULL);
     seed_libxc_record();
+    seed_dirty_list();
+    seed_digest();
     mkseeds_libxl(out_dir);
     return 0;
 }

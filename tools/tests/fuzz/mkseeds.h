@@ -6,6 +6,6 @@
 #ifndef MKSEEDS_H
 #define MKSEEDS_H
 
-void mkseeds_libxl(const char *dir); /* libxl records, xl header, QMP replies, JSON */
+void mkseeds_libxl(const char *dir); /* all of tools/libxl */
 
 #endif
