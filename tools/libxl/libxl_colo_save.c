@@ -425,33 +425,6 @@ static int lockstep(struct primary *p, struct colo_err *err)
     }
 }
 
-/*
- * Without its device model the guest cannot run on here; the peer's copy can.  True when the peer
- * has become the guest.
- */
-static bool hand_over(struct primary *p, struct colo_err *err)
-{
-    struct colo_session *s = p->s;
-    colo_time until = colo_now() + COLO_T_HANDOVER;
-    struct xc_sr_record rec = {0};
-    struct colo_err answer = {0};
-
-    if (!p->protected || strcmp(err->reason, "qmp-gone") != 0 || s->ch.wspoilt)
-        return false;
-    colo_session_say(s, "%s: handing the guest over to %s", err->msg, s->shared->status.peer);
-    colo_session_tell(s, COLO_STOP_BROKEN, err->msg);
-    /* What else was under way comes before the answer. */
-    while (!xc_sr_read_record(&s->ch, XC_SR_RECORD_MAX, until, &rec, &answer))
-        xc_sr_record_free(&rec);
-    if (!s->ch.stop)
-        return false;
-    libxl_stream_explain_stop(&s->ls, &answer);
-    if (!colo_session_peer_said(&answer, COLO_STOP_TAKEN))
-        return false;
-    *err = answer;
-    return true;
-}
-
 /* The guest is the peer's: what is here must not run, and is nobody's to resume. */
 static void stand_down(struct primary *p)
 {
@@ -491,7 +464,8 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
      * cannot be resumed here is left to the monitor, too, by leaving recovery.suspended set. */
     if (err->cls == COLO_ERR_GUEST_DOWN)
         s->shared->recovery.suspended = false;
-    else if (!colo_session_peer_said(err, COLO_STOP_TAKEN) && !hand_over(&p, err) && p.suspended &&
+    else if (!colo_session_peer_said(err, COLO_STOP_TAKEN) &&
+             !(p.protected && colo_session_hand_over(s, err)) && p.suspended &&
              give_back(&p, &ignored) != 0)
         colo_session_say(s, "the guest could not be resumed, its monitor tries again: %s",
                          ignored.msg);

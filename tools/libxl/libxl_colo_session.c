@@ -94,6 +94,28 @@ bool colo_session_peer_said(const struct colo_err *err, const char *reason)
     return err->cls == COLO_ERR_STOPPED && !strcmp(err->reason, reason);
 }
 
+bool colo_session_hand_over(struct colo_session *s, struct colo_err *err)
+{
+    colo_time until = colo_now() + COLO_T_HANDOVER;
+    struct xc_sr_record rec = {0};
+    struct colo_err answer = {0};
+
+    if (strcmp(err->reason, "qmp-gone") != 0 || s->ch.wspoilt)
+        return false;
+    colo_session_say(s, "%s: handing the guest over to %s", err->msg, s->shared->status.peer);
+    colo_session_tell(s, COLO_STOP_BROKEN, err->msg);
+    /* What else was under way comes before the answer. */
+    while (!xc_sr_read_record(&s->ch, XC_SR_RECORD_MAX, until, &rec, &answer))
+        xc_sr_record_free(&rec);
+    if (!s->ch.stop)
+        return false;
+    libxl_stream_explain_stop(&s->ls, &answer);
+    if (!colo_session_peer_said(&answer, COLO_STOP_TAKEN))
+        return false;
+    *err = answer;
+    return true;
+}
+
 void colo_session_goodbye(struct colo_session *s, const struct colo_err *why)
 {
     char reason[sizeof(why->reason) + 16];

@@ -106,6 +106,12 @@ void colo_session_goodbye(struct colo_session *s, const struct colo_err *why);
 #define COLO_STOP_TAKEN  "taken-over"
 #define COLO_STOP_BROKEN "primary-broken"
 void colo_session_tell(struct colo_session *s, const char *reason, const char *message);
+/*
+ * Primary, once protected: without its device model (err) the guest cannot run on here; the peer's
+ * copy can.  True, and *err what the peer said, when that has become the guest; otherwise nothing is
+ * changed.  Takes COLO_T_HANDOVER at most.
+ */
+bool colo_session_hand_over(struct colo_session *s, struct colo_err *err);
 /* Did the peer leave with that reason? */
 bool colo_session_peer_said(const struct colo_err *err, const char *reason);
 /* What the operator wants now; says once when the monitor that would tell has gone. */
