@@ -430,10 +430,10 @@ static void stand_down(struct primary *p)
 {
     struct colo_recovery *rec = &p->s->shared->recovery;
 
+    rec->domid = 0; /* first: should we be killed now, the monitor has nothing to bring back */
     if (!p->suspended)
         suspend(p, NULL); /* without a device model it may never be complete */
     rec->suspended = false;
-    rec->domid = 0;
 }
 
 int colo_save_run(struct colo_session *s, struct colo_err *err)

@@ -39,9 +39,9 @@ static int take_config(struct bringup *b, const char *json, struct colo_err *err
                          "the guest's name is missing or longer than %zu characters",
                          sizeof(b->name) - 1);
     for (const char *c = b->cfg.c_info.name; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
             return colo_fail(err, COLO_ERR_PROTOCOL, "bad-config",
-                             "the guest's name holds a control character or a blank");
+                             "the guest's name holds a control character");
     snprintf(b->name, sizeof(b->name), "%s", b->cfg.c_info.name);
     return 0;
 }

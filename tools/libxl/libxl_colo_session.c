@@ -100,8 +100,8 @@ bool colo_session_hand_over(struct colo_session *s, struct colo_err *err)
     struct xc_sr_record rec = {0};
     struct colo_err answer = {0};
 
-    if (strcmp(err->reason, "qmp-gone") != 0 || s->ch.wspoilt)
-        return false;
+    if (err->cls != COLO_ERR_LOCAL || strcmp(err->reason, "qmp-gone") != 0 || s->ch.wspoilt)
+        return false; /* nor when it is the peer's that has gone */
     colo_session_say(s, "%s: handing the guest over to %s", err->msg, s->shared->status.peer);
     colo_session_tell(s, COLO_STOP_BROKEN, err->msg);
     /* What else was under way comes before the answer. */
