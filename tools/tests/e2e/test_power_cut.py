@@ -62,6 +62,7 @@ def test_secondary_while_pages_are_sent(world):
     world.memory.check(length=third)
 
 
+@pytest.mark.long
 def test_primary_after_checkpoint_end(world):
     """What had left the host counts when it was whole: the copy is at checkpoint 3, or at 2."""
     protection, second, third = begin(world, TestPoint("checkpoint-end", 3), "p")
@@ -91,6 +92,7 @@ def test_primary_while_the_secondary_applies(world):
     world.memory.check(length=third)
 
 
+@pytest.mark.long
 def test_secondary_while_it_applies(world):
     protection, _, third = begin(world, TestPoint("applying", 2), "s")
     world.stage.cut_power(world.s)
@@ -99,7 +101,7 @@ def test_secondary_while_it_applies(world):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("round", range(4))
+@pytest.mark.parametrize("round", range(3))
 @pytest.mark.parametrize("victim", ["p", "s"])
 def test_at_any_time_of_a_busy_session(world, victim, round):
     """No test points: checkpoints follow one another, the guest dirties memory, and then…"""
