@@ -97,6 +97,8 @@ $(B)/config.mk: configure
 	@tail -n 1 $(B).log; mv $(B).log $(B)/configure.log
 
 LIB_SRC  := $(sort $(wildcard tools/libxc/*.c tools/libxl/*.c))
+# The proxy's compare engine and rewriter: no I/O in them, linked into the proxy and its tests.
+PROXY_LIB_SRC := $(sort $(wildcard tools/colo-proxy/colo_*.c))
 XL_SRC   := $(sort $(wildcard tools/xl/*.c))
 UNIT_ALL := $(sort $(wildcard tools/tests/unit/*.c))
 FUZZ_ALL := $(sort $(wildcard tools/tests/fuzz/*.c))
@@ -127,7 +129,7 @@ XL_RPATH   := $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out $(LD_SO_DIRS),$
 MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/man/*.pod)))
 
 .PHONY: all
-all: $(LIB) $(B)/libxencolo.a $(XL) $(MANS)
+all: $(LIB) $(B)/libxencolo.a $(B)/libcoloproxy.a $(XL) $(MANS)
 	@:
 
 # ---------------------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ $(B)/$(1)/.flags: FORCE
 	$$(call keep,$(2) $(3))
 
 $(B)/$(1)/.objects: FORCE
-	$$(call keep,$(LIB_SRC))
+	$$(call keep,$(LIB_SRC) $(PROXY_LIB_SRC))
 
 $(B)/$(1)/tools/%.o: tools/%.c $(B)/$(1)/.flags
 	@mkdir -p $$(@D)
@@ -158,7 +160,10 @@ $(B)/$(1)/tools/%.o: tools/%.c $(B)/$(1)/.flags
 $(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 
-DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC))
+$(dir $(4))libcoloproxy.a: $(PROXY_LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
+	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
+
+DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC))
 endef
 
 UNIT_CFLAGS := -Itools/tests/unit $(CMOCKA_CFLAGS)
@@ -202,16 +207,16 @@ $(B)/man/%: docs/man/%.pod
 # ---------------------------------------------------------------------------------------------
 # Tests. Building goes on past errors (-k); run-check counts what could not be built as failed.
 
-# $(call unit_test,KIND,DIR,FLAGS,LIBRARY): each unit test is one program, DIR/NAME.
+# $(call unit_test,KIND,DIR,FLAGS,LIBRARIES): each unit test is one program, DIR/NAME.
 define unit_test
 $(2)/%: $(B)/$(1)/tools/tests/unit/%.o $(UNIT_HELP:%.c=$(B)/$(1)/%.o) $(4)
 	@mkdir -p $$(@D)
 	$$(call quiet,LD,$$@)$(CC) $(3) -o $$@ $$(filter %.o,$$^) $$(LDFLAGS_$$*) $(4) $(DEPS_LIBS) \
 	    $(CMOCKA_LIBS)
 endef
-$(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libxencolo.a))
-$(eval $(call unit_test,asan,$(B)/asan/unit,$(ASAN_FLAGS),$(B)/asan/libxencolo.a))
-$(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libxencolo.a))
+$(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libcoloproxy.a $(B)/libxencolo.a))
+$(eval $(call unit_test,asan,$(B)/asan/unit,$(ASAN_FLAGS),$(B)/asan/libcoloproxy.a $(B)/asan/libxencolo.a))
+$(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libcoloproxy.a $(B)/tsan/libxencolo.a))
 
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/unit/%) $(UNIT_TESTS:%=$(B)/asan/unit/%) \
                  $(TSAN_RUN:%=$(B)/tsan/unit/%)
@@ -223,7 +228,7 @@ build-unit: all check-build-clang $(UNIT_PROGRAMS)
 build-unit-plain: $(UNIT_TESTS:%=$(B)/unit/%)
 	@:
 
-check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(if $(XL_SRC),$(B)/clang/xl)
+check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(B)/clang/libcoloproxy.a $(if $(XL_SRC),$(B)/clang/xl)
 
 run-check-unit:
 	@$(MAKE) -k build-unit; $(RUN_CHECK) --built $$? unit $(UNIT_PROGRAMS)
@@ -232,10 +237,12 @@ run-check-valgrind:
 	@$(MAKE) -k build-unit-plain; \
 	$(RUN_CHECK) --built $$? valgrind $(UNIT_TESTS:%=$(B)/unit/%)
 
-$(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $(B)/fuzz/libxencolo.a
+FUZZ_LIBS := $(B)/fuzz/libcoloproxy.a $(B)/fuzz/libxencolo.a
+
+$(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(call quiet,LD,$@)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) \
-	    $(B)/fuzz/libxencolo.a $(DEPS_LIBS)
+	    $(FUZZ_LIBS) $(DEPS_LIBS)
 
 # The seeder is an ordinary program: mkseeds DIR writes DIR/TARGET/NAME files with our own writers.
 $(B)/fuzz/mkseeds: $(B)/obj/tools/tests/fuzz/mkseeds.o $(FUZZ_HELP:%.c=$(B)/obj/%.o) $(B)/libxencolo.a
