@@ -89,7 +89,7 @@ bool colo_ring_write(struct colo_ring *r, struct colo_budget *b, int64_t pos, co
 
     if (!r->begun) {
         r->begun = true;
-        r->low = pos < floor ? pos : floor;
+        r->low = (pos < floor ? pos : floor) - COLO_RING_MAX; /* moved up when room is wanted */
     }
     if (pos < r->low) {
         if (to <= r->low)
