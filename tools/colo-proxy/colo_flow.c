@@ -153,7 +153,8 @@ void colo_flows_remove(struct colo_flows *t, struct colo_flow *f, struct colo_bu
     *at = f->chain;
     use_order_remove(t, f);
     colo_flows_unwait(t, f);
-    colo_stream_fini(&f->stream, budget);
+    if (budget)
+        colo_stream_fini(&f->stream, budget);
     f->chain = t->spare;
     t->spare = f;
     t->n--;

@@ -11,6 +11,21 @@
 #include "colo_packet.h"
 #include "colo_stream.h"
 
+/* What the secondary's side knows of a TCP connection; see colo_rewrite.h. */
+struct colo_conn {
+    bool s_known, p_known; /* the initial sequence numbers */
+    bool learned;          /* both, and so is their difference */
+    bool ts_known, ts_aligned, tsmax_known;
+    bool fin_guest, fin_client, ended;
+    uint32_t s_isn, p_isn;
+    uint32_t seq_delta, ts_delta;   /* to be added to what the secondary's guest says */
+    uint32_t s_first_tsval;         /* of its SYN */
+    uint32_t s_tsval;               /* of its last segment */
+    uint32_t tsmax;                 /* the latest timestamp that the client is known to have */
+    uint32_t guest_fin, client_fin; /* the sequence numbers behind them, as the client counts */
+    bool guest_fin_acked, client_fin_acked;
+};
+
 struct colo_flow {
     struct colo_key key;
     uint64_t hash;
@@ -24,7 +39,10 @@ struct colo_flow {
     colo_time s_since; /* TCP: since when the secondary is ahead without the primary moving, or 0 */
     uint32_t timer;    /* 1 + place in the heap, 0 = not in it */
     colo_time when;    /* its key there: not after the flow's deadline */
-    struct colo_stream stream;
+    union {
+        struct colo_stream stream; /* of the compare engine */
+        struct colo_conn conn;     /* of the rewriter */
+    };
 };
 
 struct colo_flows {
@@ -42,7 +60,7 @@ struct colo_flows {
 /* At most max flows; seed is random. -1 with ENOMEM. fini may be called twice, or on zeroes. */
 int colo_flows_init(struct colo_flows *t, uint32_t max, const uint64_t seed[2],
                     struct colo_err *err);
-/* The flows' queues must be empty; budget is that of their streams. */
+/* The flows' queues must be empty; budget is that of their streams, NULL if they have none. */
 void colo_flows_fini(struct colo_flows *t, struct colo_budget *budget);
 
 /* The flow with this key, or NULL. */
