@@ -29,6 +29,7 @@ help:
 	@echo 'make check       every test: check-unit, check-fuzz and check-e2e'
 	@echo 'make check-long  the end-to-end tests that take minutes'
 	@echo 'make check-valgrind   the unit tests under valgrind'
+	@echo 'make bench-compare   packets a second through the compare engine'
 	@echo 'make install     honours PREFIX and DESTDIR'
 	@echo 'make stage       install into build/stage, with the test helpers, for the lab'
 	@echo 'make deps        install the Debian packages that all this needs (as root)'
@@ -103,6 +104,7 @@ XL_SRC   := $(sort $(wildcard tools/xl/*.c))
 UNIT_ALL := $(sort $(wildcard tools/tests/unit/*.c))
 FUZZ_ALL := $(sort $(wildcard tools/tests/fuzz/*.c))
 E2E_SRC  := $(sort $(wildcard tools/tests/e2e/*.c))
+BENCH_SRC := $(sort $(wildcard tools/bench/*.c))
 
 T ?= %
 name_of = $(basename $(notdir $(1)))
@@ -163,7 +165,8 @@ $(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 $(dir $(4))libcoloproxy.a: $(PROXY_LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 
-DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC))
+DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC) \
+    $(BENCH_SRC))
 endef
 
 UNIT_CFLAGS := -Itools/tests/unit $(CMOCKA_CFLAGS)
@@ -260,6 +263,16 @@ build-fuzz: $(FUZZ_TESTS:%=$(B)/fuzz/bin/%) $(if $(FUZZ_SEEDER),$(B)/fuzz/seeds/
 run-check-fuzz:
 	@$(MAKE) -k build-fuzz; \
 	$(RUN_CHECK) --built $$? --seconds $(FUZZ_SECONDS) fuzz $(FUZZ_TESTS:%=$(B)/fuzz/bin/%)
+
+# Benchmarks are ordinary programs: build/bench/NAME.
+$(B)/bench/%: $(B)/obj/tools/bench/%.o $(B)/libcoloproxy.a $(B)/libxencolo.a
+	@mkdir -p $(@D)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcoloproxy.a \
+	    $(B)/libxencolo.a $(DEPS_LIBS)
+
+.PHONY: bench-compare
+bench-compare: $(B)/bench/bench-compare
+	@$<
 
 $(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
 	@mkdir -p $(@D)
