@@ -18,7 +18,7 @@ struct colo_budget {
 };
 
 #define COLO_RING_MIN     4096u
-#define COLO_RING_HISTORY 16384u     /* grown to this while memory is plenty */
+#define COLO_RING_HISTORY 65536u     /* grown to this while memory is plenty */
 #define COLO_RING_MAX     (8u << 20) /* how far one copy may be ahead of the other */
 
 struct colo_ring {

@@ -197,5 +197,6 @@ int main(int argc, char **argv)
     seed_dirty_list();
     seed_digest();
     mkseeds_libxl(out_dir);
+    mkseeds_proxy(out_dir);
     return 0;
 }

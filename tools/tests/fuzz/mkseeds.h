@@ -7,5 +7,6 @@
 #define MKSEEDS_H
 
 void mkseeds_libxl(const char *dir); /* all of tools/libxl */
+void mkseeds_proxy(const char *dir); /* frames for the compare engine */
 
 #endif
