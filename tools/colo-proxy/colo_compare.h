@@ -132,7 +132,8 @@ bool colo_compare_take_request(struct colo_compare *c, struct colo_divergence *w
 /*
  * The secondary is now what the primary was when it was suspended, and all frames that the primary
  * sent before have been handed in: everything held goes out in the order in which it came, what
- * the secondary said is forgotten, and the copies are compared from here on.
+ * the secondary said is forgotten, and the copies are compared from here on.  Frames that the
+ * secondary sent before it became what the primary is must not be handed in after this call.
  */
 void colo_compare_checkpoint(struct colo_compare *c, colo_time now);
 

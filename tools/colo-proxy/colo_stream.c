@@ -79,6 +79,7 @@ void colo_stream_arrived(struct colo_stream *s, const struct colo_packet *p)
         s->in_rst = true;
         return;
     }
+    s->in_rst = false;
     if (p->flags & COLO_TCP_SYN) {
         end++;
         if (!s->in_syn.seen || s->in_syn.isn != p->seq) {
@@ -86,7 +87,7 @@ void colo_stream_arrived(struct colo_stream *s, const struct colo_packet *p)
             s->in_based = true;
             s->in_base = p->seq;
             s->in_end = end;
-            s->in_ack_known = s->in_fin = s->in_rst = false;
+            s->in_ack_known = s->in_fin = false;
         }
     } else if (!s->in_based) {
         s->in_based = true;
@@ -332,10 +333,11 @@ void colo_stream_client(struct colo_stream *s, const struct colo_packet *p)
 {
     int64_t pos;
 
-    if (!(p->flags & COLO_TCP_ACK) || !s->p_based)
+    if (!(p->flags & COLO_TCP_ACK) || !s->p_based || !s->compared.n)
         return;
     pos = position(s, s->p_base, p->ack);
-    if (pos <= compared_top(s) && (!s->client_known || pos > s->client_ack)) {
+    /* No client has what is behind a hole that was never filled. */
+    if (pos <= s->compared.r[0].to && (!s->client_known || pos > s->client_ack)) {
         s->client_known = true;
         s->client_ack = pos;
     }

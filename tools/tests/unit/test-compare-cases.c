@@ -96,6 +96,8 @@ static const struct {
     {"keepalive probe", "Ss Ps Sd1:abcd Pd1:abcd Ca5 Pk4 =3 t5000 ?-"},
     {"keepalive probe before data is acknowledged", "Ss Ps Sd1:abcd Pd1:abcd Ca4 Pk4 =2 ?payload"},
     {"a hostile client acknowledges too much", "Ss Ps Ca100 Pd1:abc t300 =1 ?secondary-silent"},
+    {"a hostile client acknowledges a hole",
+     "Ss Ps Sd4:def Pd4:def =2 Ca7 Pd1:abc =2 t300 ?secondary-silent"},
     {"UDP", "Pu:abc =0 Su:abc =1 Su:def Pu:def =2 t5000 ?-"},
     {"UDP differs", "Su:abc Pu:abd =0 ?payload Pu:abc =0 ! =2"},
     {"UDP is longer", "Pu:abc Su:abcd =0 ?payload"},
