@@ -143,6 +143,35 @@ static void test_idle_flows_make_room(void **state)
     tp_close(&o);
 }
 
+/* Were it forgotten, what comes next would overtake what is held. */
+static void test_a_flow_that_differs_is_not_forgotten(void **state)
+{
+    const struct colo_compare_config cfg = {.mode = COLO_MODE_COMPARE, .max_flows = 10};
+    struct tp_conn c = conn;
+    struct tp_out o;
+
+    (void)state;
+    tp_open(&o, &cfg);
+    tp_udp(&f, &conn, "a", 1);
+    tp_s(&o, &f);
+    tp_udp(&f, &conn, "b", 1);
+    tl_eq(tp_p(&o, &f), 0);
+    tl_str_eq(tp_asked(&o), "payload");
+    for (uint32_t i = 0; i < 50; i++) {
+        c.dport = (uint16_t)(10000 + i);
+        tp_udp(&g, &c, "abc", 3);
+        tl_eq(tp_p(&o, &g), 0);
+        tp_s(&o, &g);
+    }
+    tl_eq(o.n, 50);
+    tl_eq(tp_p(&o, &f), 0);
+    tp_s(&o, &f);
+    tl_eq(o.n, 50);
+    tp_checkpoint(&o);
+    tl_eq(o.n, 52);
+    tp_close(&o);
+}
+
 static void test_a_full_queue_asks_and_refuses(void **state)
 {
     const struct colo_compare_config cfg = {.mode = COLO_MODE_COMPARE, .max_packets = 40};
@@ -202,6 +231,15 @@ static void test_a_secondary_far_ahead(void **state)
     tl_eq(o.n, 0); /* the flow waits for the checkpoint */
     tp_checkpoint(&o);
     tl_eq(o.n, 1);
+    tp_close(&o);
+    /* With memory enough it still ends somewhere. */
+    tp_open(&o, NULL);
+    for (i = 0; i < 20000 && !*tp_asked(&o); i++) {
+        t.seq += 1000;
+        tp_tcp(&f, &conn, &t);
+        tp_s(&o, &f);
+    }
+    assert_true(i > 8000 && i < 8500);
     tp_close(&o);
 }
 
@@ -413,6 +451,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_a_flood_of_syns),
         cmocka_unit_test(test_idle_flows_make_room),
+        cmocka_unit_test(test_a_flow_that_differs_is_not_forgotten),
         cmocka_unit_test(test_a_full_queue_asks_and_refuses),
         cmocka_unit_test(test_a_secondary_far_ahead),
         cmocka_unit_test(test_modes),

@@ -148,6 +148,31 @@ static void test_a_connection_through_a_takeover(void **state)
     }
 }
 
+/* Options need not be aligned, which the checksum has to bear with. */
+static void test_options_at_odd_addresses(void **state)
+{
+    struct tp_tcp t = {.flags = ACK, .ack = 1001 + 5, .ts = true, .tsval = 9};
+    struct world w;
+    uint8_t *o;
+
+    (void)state;
+    begin(&w, 1000, 0xfeedbeef, false, false);
+    handshake(&w);
+    t.tsecr = w.p_ts;
+    tp_tcp(&w.f, &w.client, &t);
+    o = w.f.b + 14 + 20 + 20; /* NOP, NOP, timestamps */
+    memmove(o + 1, o + 2, 10);
+    o[11] = 1;
+    tp_fix_tcp_checksum(&w.f);
+    parse(&w);
+    assert_true(w.p.ts & 1);
+    assert_true(colo_rewrite_to_guest(w.r, w.f.b, w.f.len, w.now));
+    parse(&w);
+    tl_eq(w.p.tsecr, w.s_ts);
+    tl_eq(w.p.ack, w.s_isn + 6);
+    colo_rewrite_free(w.r);
+}
+
 /* A client never gets a timestamp older than one it has echoed. */
 static void test_clients_timestamps_never_go_back(void **state)
 {
@@ -312,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_connection_through_a_takeover),
+        cmocka_unit_test(test_options_at_odd_addresses),
         cmocka_unit_test(test_clients_timestamps_never_go_back),
         cmocka_unit_test(test_old_connections_are_left_alone),
         cmocka_unit_test(test_born_after_the_takeover),

@@ -76,6 +76,16 @@ bool tp_checksums_right(const uint8_t *frame, uint32_t len)
     return l4_sum(&p) == 0;
 }
 
+void tp_fix_tcp_checksum(struct tp_frame *f)
+{
+    struct colo_packet p;
+
+    colo_packet_parse(&p, f->b, f->len);
+    assert_int_equal(p.key.kind, COLO_PKT_TCP);
+    colo_put16(f->b + p.l4 + 16, 0);
+    colo_put16(f->b + p.l4 + 16, l4_sum(&p));
+}
+
 /* Headers up to what the protocol puts there; len bytes of it follow. */
 static void begin(struct tp_frame *f, const struct tp_conn *c, uint8_t proto, uint32_t len)
 {

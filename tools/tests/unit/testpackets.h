@@ -55,6 +55,9 @@ void tp_other(struct tp_frame *f, uint16_t ethertype, const void *data, uint32_t
 uint32_t tp_fragment(const struct tp_frame *whole, uint32_t mtu, struct tp_frame *out,
                      uint32_t max);
 
+/* Put the right TCP checksum into a frame that a test has changed. */
+void tp_fix_tcp_checksum(struct tp_frame *f);
+
 /* The TCP or UDP checksum of an unfragmented frame is right (and the IPv4 header's). */
 bool tp_checksums_right(const uint8_t *frame, uint32_t len);
 
