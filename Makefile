@@ -115,10 +115,10 @@ FUZZ_HELP   := $(filter-out tools/tests/fuzz/fuzz-% tools/tests/fuzz/mkseeds.c,$
 FUZZ_SEEDER := $(wildcard tools/tests/fuzz/mkseeds.c)
 E2E_HELPERS := $(E2E_SRC:tools/tests/e2e/%.c=$(B)/e2e/%)
 
-# Tests that also run under ThreadSanitizer: by name, or listed in unit.mk, where a test can also
-# ask for its own link flags (LDFLAGS_test-foo := -Wl,--wrap=read).
-TSAN_TESTS :=
--include tools/tests/unit/unit.mk
+# Tests that also run under ThreadSanitizer, beside those that are named for their threads.  Not the
+# monitor's: in the process that they fork a SIGTERM is lost once in some hundred runs, which does
+# not happen without the sanitizer.
+TSAN_TESTS := test-control test-devstate
 TSAN_RUN := $(sort $(filter test-%-threads $(TSAN_TESTS),$(UNIT_TESTS)))
 
 LIB    := $(B)/libxencolo.so.$(SO_MAJOR)
@@ -214,7 +214,7 @@ $(B)/man/%: docs/man/%.pod
 define unit_test
 $(2)/%: $(B)/$(1)/tools/tests/unit/%.o $(UNIT_HELP:%.c=$(B)/$(1)/%.o) $(4)
 	@mkdir -p $$(@D)
-	$$(call quiet,LD,$$@)$(CC) $(3) -o $$@ $$(filter %.o,$$^) $$(LDFLAGS_$$*) $(4) $(DEPS_LIBS) \
+	$$(call quiet,LD,$$@)$(CC) $(3) -o $$@ $$(filter %.o,$$^) $(4) $(DEPS_LIBS) \
 	    $(CMOCKA_LIBS)
 endef
 $(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libcoloproxy.a $(B)/libxencolo.a))

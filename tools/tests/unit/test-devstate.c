@@ -102,6 +102,13 @@ static void must_load(struct fixture *x, size_t len, unsigned char fill)
         fail_msg("%s", x->err.msg);
 }
 
+/* A job is dismissed without waiting: until the device model has done that, its manners stay. */
+static void settle(struct fixture *x)
+{
+    if (colo_qmp_cmd(x->q, "query-status", NULL, soon(), NULL, &x->err) < 0)
+        fail_msg("%s", x->err.msg);
+}
+
 static void test_save(void **state)
 {
     struct fixture x = {0};
@@ -218,6 +225,7 @@ static void test_job_error_is_told(void **state)
     assert_int_equal(load(&x, 1000, 1), -1);
     assert_string_equal(x.err.reason, "device-state-load");
     assert_non_null(strstr(x.err.msg, "Unknown savevm section"));
+    settle(&x);
     x.m.job_error = NULL;
     must_load(&x, 1000, 2);
     close_it(&x);
@@ -265,6 +273,7 @@ static void test_failure_at_every_command(void **state)
         must_open(&fails, true);
         assert_int_equal(load(&fails, 1000, 1), -1);
         assert_string_equal(fails.err.reason, "qmp");
+        settle(&fails);
         fails.m.fail_cmd = NULL;
         must_load(&fails, 1000, 2);
         close_it(&fails);
