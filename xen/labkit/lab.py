@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A run of the lab: hosts, wires and client, brought up and taken down together."""
 
+import filecmp
 import json
 import os
 import re
@@ -203,9 +204,10 @@ class Lab(Guests):
         tree = tree or paths.STAGE
         if not tree.is_dir():
             raise LabError(f"nothing staged: {tree} does not exist (make stage first)")
-        built, staged = paths.REPO / "build" / "xl", tree / "usr/local/sbin/xl"
-        if built.exists() and staged.exists() and built.stat().st_mtime > staged.stat().st_mtime:
-            raise LabError(f"{staged} is older than {built} (make stage first)")
+        for built, staged in (("xl", "sbin/xl"), ("libxencolo.so.0", "lib/libxencolo.so.0")):
+            built, staged = paths.REPO / "build" / built, tree / "usr/local" / staged
+            if built.exists() and staged.exists() and not filecmp.cmp(built, staged, shallow=False):
+                raise LabError(f"{staged} is not what was built (make stage first)")
         self._each(lambda host: host.push_tree(tree), [h for h in self.hosts.values() if h.running()])
 
     # wires --------------------------------------------------------------------
