@@ -403,8 +403,8 @@ int colo_restore_run(struct colo_session *s, enum colo_restore_end *end, struct 
     q.restore.staging_cap = s->config.staging_cap;
     q.restore.spill_dir = "/var/tmp";
     q.restore.max_gfns = s->max_gfns;
-    q.restore.io_timeout = COLO_T_CHECKPOINT;
-    s->ls.io_timeout = COLO_T_CHECKPOINT;
+    /* How long a pause may take is for the primary to say, whose guest it is that stands still. */
+    q.restore.io_timeout = s->ls.io_timeout = COLO_T_BUILD;
     s->ls.tag.checkpoint = 1;
     if (xc_sr_restore_init(&q.restore, err))
         goto out;

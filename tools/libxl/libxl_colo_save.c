@@ -40,13 +40,29 @@ static int64_t step(struct primary *p)
     return spent;
 }
 
+static bool verify_due(const struct primary *p)
+{
+    uint32_t every = p->s->config.verify_every;
+
+    return every && p->s->ls.tag.checkpoint % every == 0;
+}
+
+/*
+ * The longest pause that a checkpoint may cost before it is given up.  All of memory is built at
+ * the first one, and read on both hosts when they prove that their copies are equal.
+ */
+static colo_time pause_limit(const struct primary *p)
+{
+    return p->protected && !verify_due(p) ? COLO_T_CHECKPOINT : COLO_T_BUILD;
+}
+
 static int suspend(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
 
     s->shared->recovery.suspended = true;
     p->suspended = true;
-    p->save.limit = s->ls.limit = colo_now() + (p->protected ? COLO_T_CHECKPOINT : COLO_T_BUILD);
+    p->save.limit = s->ls.limit = colo_now() + pause_limit(p);
     return s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err);
 }
 
@@ -77,13 +93,6 @@ static int send_devices(struct primary *p, struct colo_err *err)
     rc = libxl_stream_write_emulator(&s->ls, state, len, err);
     free(state);
     return rc;
-}
-
-static bool verify_due(const struct primary *p)
-{
-    uint32_t every = p->s->config.verify_every;
-
-    return every && p->s->ls.tag.checkpoint % every == 0;
 }
 
 /* Test mode: a digest of the whole suspended guest goes with the checkpoint. */
@@ -152,13 +161,13 @@ static int give_back(struct primary *p, struct colo_err *err)
 }
 
 /* From CHECKPOINT_END until the guest runs again. */
-static int finish_checkpoint(struct primary *p, colo_time ready_timeout, struct colo_err *err)
+static int finish_checkpoint(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
 
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_APPLY);
     step(p);
-    s->ls.io_timeout = ready_timeout;
+    s->ls.io_timeout = pause_limit(p);
     if (libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_SVM_READY, err))
         return -1;
     s->ls.io_timeout = COLO_T_CHECKPOINT;
@@ -277,7 +286,7 @@ static int first_image(struct primary *p, struct colo_err *err)
     if (begin_devices(p, err) || xc_sr_save_read_dirty(&p->save, true, err))
         return -1;
     p->steps.dirty_log = step(p);
-    if (send_image(p, err) || finish_checkpoint(p, COLO_T_BUILD, err))
+    if (send_image(p, err) || finish_checkpoint(p, err))
         return -1;
     p->protected = true;
     p->steps.total = colo_now() - t0;
@@ -320,7 +329,7 @@ static int checkpoint(struct primary *p, enum colo_trigger why, struct colo_err 
         xc_sr_save_merge_list(&p->save, err))
         return -1;
     p->steps.peer_suspend = step(p);
-    if (send_image(p, err) || finish_checkpoint(p, COLO_T_CHECKPOINT, err))
+    if (send_image(p, err) || finish_checkpoint(p, err))
         return -1;
     p->steps.total = colo_now() - t0;
     p->steps.pages_map = p->save.stats.t_map;
