@@ -98,8 +98,9 @@ $(B)/config.mk: configure
 	@tail -n 1 $(B).log; mv $(B).log $(B)/configure.log
 
 LIB_SRC  := $(sort $(wildcard tools/libxc/*.c tools/libxl/*.c))
-# The proxy's compare engine and rewriter: no I/O in them, linked into the proxy and its tests.
-PROXY_LIB_SRC := $(sort $(wildcard tools/colo-proxy/colo_*.c))
+# All of the proxy but its main(), for the program, its tests and benchmarks.
+PROXY_LIB_SRC := $(sort $(filter-out %/proxy_main.c,$(wildcard tools/colo-proxy/*.c)))
+PROXY_MAIN := tools/colo-proxy/proxy_main.c
 XL_SRC   := $(sort $(wildcard tools/xl/*.c))
 UNIT_ALL := $(sort $(wildcard tools/tests/unit/*.c))
 FUZZ_ALL := $(sort $(wildcard tools/tests/fuzz/*.c))
@@ -123,6 +124,7 @@ TSAN_RUN := $(sort $(filter test-%-threads $(TSAN_TESTS),$(UNIT_TESTS)))
 
 LIB    := $(B)/libxencolo.so.$(SO_MAJOR)
 XL     := $(if $(XL_SRC),$(B)/xl)
+PROXY  := $(B)/colo-proxy
 
 # Where ld.so does not look, xl says itself where its library is installed.
 LD_SO_DIRS := /lib /usr/lib /usr/local/lib /lib/%-linux-gnu /usr/lib/%-linux-gnu /usr/local/lib/%-linux-gnu
@@ -131,7 +133,7 @@ XL_RPATH   := $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out $(LD_SO_DIRS),$
 MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/man/*.pod)))
 
 .PHONY: all
-all: $(LIB) $(B)/libxencolo.a $(B)/libcoloproxy.a $(XL) $(MANS)
+all: $(LIB) $(B)/libxencolo.a $(B)/libcoloproxy.a $(XL) $(PROXY) $(MANS)
 	@:
 
 # ---------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ $(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 $(dir $(4))libcoloproxy.a: $(PROXY_LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 
-DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC) \
+DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(PROXY_MAIN) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC) \
     $(BENCH_SRC))
 endef
 
@@ -202,6 +204,13 @@ $(B)/clang/xl: $(XL_SRC:%.c=$(B)/clang/%.o) $(B)/clang/libxencolo.so.$(SO_MAJOR)
 	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) -L$(B)/clang -lxencolo \
 	    $(DEPS_LIBS)
 
+# Stands on nothing of libxencolo but errors and JSON.
+$(B)/colo-proxy: $(PROXY_MAIN:%.c=$(B)/obj/%.o) $(B)/libcoloproxy.a $(B)/libxencolo.a
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $^ $(DEPS_LIBS)
+
+$(B)/clang/colo-proxy: $(PROXY_MAIN:%.c=$(B)/clang/%.o) $(B)/clang/libcoloproxy.a $(B)/clang/libxencolo.a
+	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $^ $(DEPS_LIBS)
+
 $(B)/man/%: docs/man/%.pod
 	@mkdir -p $(@D)
 	$(call quiet,POD,$<)$(POD2MAN) --utf8 --errors=die --name='$(basename $(@F))' \
@@ -231,7 +240,7 @@ build-unit: all check-build-clang $(UNIT_PROGRAMS)
 build-unit-plain: $(UNIT_TESTS:%=$(B)/unit/%)
 	@:
 
-check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(B)/clang/libcoloproxy.a $(if $(XL_SRC),$(B)/clang/xl)
+check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(B)/clang/colo-proxy $(if $(XL_SRC),$(B)/clang/xl)
 
 run-check-unit:
 	@$(MAKE) -k build-unit; $(RUN_CHECK) --built $$? unit $(UNIT_PROGRAMS)

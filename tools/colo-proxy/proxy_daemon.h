@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The process around a proxy: one epoll loop over its control socket, its link and its taps.
+ */
+#ifndef PROXY_DAEMON_H
+#define PROXY_DAEMON_H
+
+#include <stdarg.h>
+
+#include "libxl_json.h"
+#include "proxy.h"
+
+#define PROXY_CLIENTS   8
+#define PROXY_LINE_MAX  (16u << 10)  /* a request */
+#define PROXY_REPLY_MAX (256u << 10) /* replies and events that a client has not read */
+
+struct proxy_client {
+    int fd; /* -1 = free */
+    bool watches;
+    char *in, *out;
+    uint32_t in_len, out_len;
+};
+
+struct proxy_daemon {
+    struct proxy proxy;
+    struct proxy_link_config link_cfg;
+    struct colo_compare_config limits;
+    int epoll_fd, control_fd, listen_fd;
+    const char *control_path;
+    struct proxy_client client[PROXY_CLIENTS];
+    struct proxy_link *pending[PROXY_PENDING]; /* not up yet */
+    bool link_said;                            /* that the link is up */
+    colo_time check_aside;                     /* when to look whether rewriting is over */
+    bool rejoin; /* on the way out, the guest's taps go back on their bridge */
+    bool quit;
+};
+
+/* Returns when it is told to end, or has stepped aside. */
+int proxy_daemon_run(const char *control_path, struct colo_err *err);
+
+/* One line to stderr, with the time. */
+void proxy_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- proxy_control.c: who asks ---- */
+int proxy_control_listen(struct proxy_daemon *d, struct colo_err *err);
+void proxy_control_accept(struct proxy_daemon *d);
+void proxy_control_ready(struct proxy_daemon *d, struct proxy_client *c, uint32_t events);
+void proxy_control_close(struct proxy_daemon *d, struct proxy_client *c);
+/* One line of JSON to every client that watches; frees it. */
+void proxy_control_event(struct proxy_daemon *d, char *line);
+
+/* ---- proxy_requests.c: what is asked ---- */
+/* The reply, malloc'ed; NULL: out of memory. */
+char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *line, size_t len);
+
+/* ---- proxy_stats.c ---- */
+void proxy_stats_put(struct proxy *p, struct colo_json_gen *g);
+
+/* ---- proxy_daemon.c ---- */
+/* Wait for events on fd (0: none, but an error or the end is told all the same). */
+enum proxy_watch {
+    WATCH_CONTROL,
+    WATCH_CLIENT,
+    WATCH_LISTEN,
+    WATCH_PENDING,
+    WATCH_LINK,
+    WATCH_GUEST,
+    WATCH_PORT
+};
+int proxy_watch(struct proxy_daemon *d, int fd, enum proxy_watch what, uint32_t index,
+                uint32_t events, struct colo_err *err);
+/* The guest's taps are on their bridge again; what is left in ours is passed on, and they go. */
+int proxy_step_aside(struct proxy_daemon *d, struct colo_err *err);
+
+#endif
