@@ -125,6 +125,7 @@ def _furnish(tree):
     _write(tree / "etc/lab/modules", (sources / "modules").read_text())
     for name in ("boot", "console"):
         _write(tree / "etc/lab" / name, (sources / name).read_text(), 0o755)
+    _write(tree / "etc/xen/scripts/vif-lab", (sources / "vif-lab").read_text(), 0o755)
     _write(tree / "etc/xen/xl.conf", 'autoballoon="off"\nvif.default.bridge="xenbr0"\n')
     for name in ("proc", "sys", "dev", "run", "tmp", "root/.ssh", "lab", "share", "mnt",
                  "var/lib/xen", "var/lib/xenstored", "var/log/xen"):

@@ -40,7 +40,7 @@ def take_over_once(world, config, *options, deadline=240):
 
 def test_two_vcpus_and_default_graphics(world):
     """stdvga and VNC: the device model moves the video memory about in the p2m."""
-    config = GuestConfig(name="smp", ip="10.78.0.11", vcpus=2, vga="stdvga")
+    config = GuestConfig(name="smp", ip="10.78.0.11", vcpus=2, vga="stdvga", script="")
     take_over_once(world, config, "--verify=2")
 
 
