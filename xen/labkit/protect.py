@@ -63,7 +63,8 @@ class Protection:
 
     via is "ssh", or "tcp" for a plain connection on the private link: ssh moves 1 to 4 MB/s between
     emulated hosts, so that a first sync takes a minute.  env is set for xl remus, peer_env for
-    the receiver.  With tty it has a terminal, so that interrupt() is a Ctrl-C.
+    the receiver.  With tty it has a terminal, so that interrupt() is a Ctrl-C.  tee is a file on the
+    secondary that gets a copy of the stream (tcp only).
     """
 
     _ports = itertools.count(7000)
@@ -84,18 +85,18 @@ class Protection:
             self._listener = f"TCP-LISTEN:{port},reuseaddr,nodelay"
             # A script, because socat takes colons and commas in a command for its own.
             receiver_script = f"{OURS}/{name}.receiver"
-            self.secondary.write(receiver_script, f"#!/bin/sh\nexec {shlex.join(receive)}\n")
+            run = f"tee {tee} | {shlex.join(receive)}" if tee else f"exec {shlex.join(receive)}"
+            self.secondary.write(receiver_script, f"#!/bin/sh\n{run}\n")
             words = ["setsid", "socat", self._listener, f"EXEC:{receiver_script},nofork"]
             self.secondary.run(f"chmod +x {receiver_script}; {shlex.join(words)} "
                                "</dev/null >/dev/null 2>&1 &")
             script = f"socat -b 65536 - TCP:{secondary}:{port},nodelay,retry=100,interval=0.1"
         else:
             script = f'ssh "$1" {shlex.quote(shlex.join(receive))}'
-        script = f"tee {tee} | {script}" if tee else f"exec {script}"
-        prepare = f"mkdir -p {OURS}; {_script(transport, script)}echo $$ >{self._pidfile}; "
+        prepare = f"mkdir -p {OURS}; {_script(transport, f'exec {script}')}echo $$ >{self._pidfile}; "
         self.command = shlex.join(
             ["env", *_settings(env), "xl", "remus", "--colo", *LIFE_SIGNS, *options,
-             *(["-s", transport] if via == "tcp" or peer_env or receiver or tee else []),
+             *(["-s", transport] if via == "tcp" or peer_env or receiver else []),
              name, secondary])
         if tty:     # ssh, itself without a terminal, gives one on which no key means anything
             prepare += "stty sane cols 120; "

@@ -34,7 +34,7 @@ xenstore-list -p /libxl 2>/dev/null | while read -r n; do echo "xenstore $n"; do
 NOISE = re.compile(
     r"process (bash|xl|tail) (bash -c|xl list|tail)|process sshd sshd: .*\[|"
     r"file /run/xen(stored)?/.*\.(lock|pid)$|file /run/xen/xl-|file /var/lib/xen/xenstored|"
-    r"file /run/xen-hotplug|file /run/xen/domid-history|file /tmp/(lab|e2e)")
+    r"file /run/xen-hotplug|file /run/xen/domid-history|file /(tmp|dev/shm)/(lab|e2e)")
 
 
 class Picture:
