@@ -3,6 +3,7 @@
 #include "proxy_daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -376,7 +377,31 @@ static int loop(struct proxy_daemon *d, struct colo_err *err)
     return 0;
 }
 
-int proxy_daemon_run(const char *control_path, struct colo_err *err)
+/* The child only returns. */
+static int go_to_background(const char *log, struct colo_err *err)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), out;
+    pid_t pid;
+
+    out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : dup(null);
+    if (null < 0 || out < 0)
+        return colo_fail_errno(err, errno, "%s", log ? log : "/dev/null");
+    pid = fork();
+    if (pid < 0)
+        return colo_fail_errno(err, errno, "fork");
+    if (pid > 0)
+        _exit(0);
+    setsid();
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+        dup2(out, STDERR_FILENO) < 0)
+        return colo_fail_errno(err, errno, "dup2");
+    close(null);
+    close(out);
+    return chdir("/") ? colo_fail_errno(err, errno, "/") : 0;
+}
+
+int proxy_daemon_run(const char *control_path, bool background, const char *log,
+                     struct colo_err *err)
 {
     struct proxy_daemon *d = calloc(1, sizeof(*d));
     int rc = -1;
@@ -393,7 +418,7 @@ int proxy_daemon_run(const char *control_path, struct colo_err *err)
     d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (d->epoll_fd < 0)
         colo_fail_errno(err, errno, "epoll_create");
-    else if (proxy_control_listen(d, err) == 0)
+    else if (proxy_control_listen(d, err) == 0 && (!background || go_to_background(log, err) == 0))
         rc = loop(d, err);
 
     for (int i = 0; i < PROXY_CLIENTS; i++)

@@ -35,8 +35,13 @@ struct proxy_daemon {
     bool quit;
 };
 
-/* Returns when it is told to end, or has stepped aside. */
-int proxy_daemon_run(const char *control_path, struct colo_err *err);
+/*
+ * Returns when it is told to end, or has stepped aside.  background: as soon as requests are taken,
+ * the calling process exits with status 0, and a child goes on in a session of its own, with its
+ * messages in the file `log` (NULL: nowhere).
+ */
+int proxy_daemon_run(const char *control_path, bool background, const char *log,
+                     struct colo_err *err);
 
 /* One line to stderr, with the time. */
 void proxy_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -12,15 +12,17 @@
 
 static int usage(FILE *f)
 {
-    fputs("usage: colo-proxy run CONTROL-SOCKET\n"
-          "       colo-proxy setup primary VIF\n"
-          "       colo-proxy setup secondary VIF BRIDGE\n"
-          "       colo-proxy teardown VIF [--off-bridge]\n"
-          "\n"
-          "run       be the proxy of one guest; told what to do over CONTROL-SOCKET\n"
-          "setup     wire VIF's tap to the proxy's taps; a primary's leaves its bridge to them\n"
-          "teardown  undo that, and put the tap back on its bridge\n",
-          f);
+    fputs(
+        "usage: colo-proxy run [-f] CONTROL-SOCKET [LOG-FILE]\n"
+        "       colo-proxy setup primary VIF\n"
+        "       colo-proxy setup secondary VIF BRIDGE\n"
+        "       colo-proxy teardown VIF [--off-bridge]\n"
+        "\n"
+        "run       be the proxy of one guest, in the background unless -f is given; told what to do\n"
+        "          over CONTROL-SOCKET\n"
+        "setup     wire VIF's tap to the proxy's taps; a primary's leaves its bridge to them\n"
+        "teardown  undo that, and put the tap back on its bridge\n",
+        f);
     return f == stderr ? 2 : 0;
 }
 
@@ -63,11 +65,15 @@ static int teardown(int argc, char **argv)
 
 static int run(int argc, char **argv)
 {
+    bool foreground = argc > 2 && !strcmp(argv[2], "-f");
+    char **arg = argv + 2 + foreground;
+    int args = argc - 2 - foreground;
     struct colo_err err;
 
-    if (argc != 3)
+    if (args < 1 || args > 2 - foreground)
         return usage(stderr);
-    return proxy_daemon_run(argv[2], &err) ? complain(&err) : 0;
+    return proxy_daemon_run(arg[0], !foreground, args > 1 ? arg[1] : NULL, &err) ? complain(&err)
+                                                                                 : 0;
 }
 
 int main(int argc, char **argv)

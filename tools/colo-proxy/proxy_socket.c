@@ -87,7 +87,7 @@ int proxy_connect(const char *host, uint16_t port, const char *device, int *fd,
     struct addrinfo *list;
     int rc = -1;
 
-    if (resolve(host, port, AI_ADDRCONFIG, &list, err))
+    if (resolve(host, port, 0, &list, err))
         return -1;
     for (const struct addrinfo *a = list; rc && a; a = a->ai_next) {
         *fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

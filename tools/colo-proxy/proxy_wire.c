@@ -14,8 +14,9 @@
 #include <netlink/route/tc.h>
 
 /* Ours among the filters of a link: nobody else's, as far as one can know, and before all others'. */
-#define PRIORITY 0xc0
-#define HANDLE   0xc0
+#define PRIORITY       0xc0
+#define HANDLE         0xc0
+#define INGRESS_HANDLE 0xffff0000u /* ffff:0, as for every ingress qdisc */
 
 struct nl_sock *proxy_wire_open(struct colo_err *err)
 {
@@ -62,7 +63,7 @@ static struct rtnl_qdisc *ingress(struct rtnl_link *link)
         return NULL;
     rtnl_tc_set_link(TC_CAST(q), link);
     rtnl_tc_set_parent(TC_CAST(q), TC_H_INGRESS);
-    rtnl_tc_set_handle(TC_CAST(q), TC_HANDLE(0xffff, 0));
+    rtnl_tc_set_handle(TC_CAST(q), INGRESS_HANDLE);
     rtnl_tc_set_kind(TC_CAST(q), "ingress");
     return q;
 }
@@ -85,7 +86,7 @@ static struct rtnl_cls *filter(struct rtnl_link *link)
     if (!c)
         return NULL;
     rtnl_tc_set_link(TC_CAST(c), link);
-    rtnl_tc_set_parent(TC_CAST(c), TC_HANDLE(0xffff, 0));
+    rtnl_tc_set_parent(TC_CAST(c), INGRESS_HANDLE);
     rtnl_tc_set_kind(TC_CAST(c), "u32");
     rtnl_cls_set_prio(c, PRIORITY);
     rtnl_cls_set_protocol(c, ETH_P_ALL);
