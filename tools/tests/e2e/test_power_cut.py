@@ -103,9 +103,9 @@ def test_secondary_while_it_applies(world):
 @pytest.mark.long
 @pytest.mark.parametrize("victim", ["p", "s"])
 def test_at_any_time_of_a_busy_session(world, victim):
-    """No test points: checkpoints follow one another, the guest dirties memory, and then…"""
+    """No test points: the guest dirties memory, half of the time is checkpoints, and then…"""
     world.guest.ask("dirty 2000 1000")
-    protection = world.protect("-i", "100")
+    protection = world.protect("-i", "1000")
     kept = [world.memory.append(f"entry {n}") for n in range(3)]
     protection.wait_checkpoints(protection.status()["checkpoints"] + 2)
     length = kept[-1]
