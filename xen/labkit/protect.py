@@ -85,7 +85,8 @@ class Protection:
             self._listener = f"TCP-LISTEN:{port},reuseaddr,nodelay"
             # A script, because socat takes colons and commas in a command for its own.
             receiver_script = f"{OURS}/{name}.receiver"
-            run = f"tee {tee} | {shlex.join(receive)}" if tee else f"exec {shlex.join(receive)}"
+            # xl makes its side of the socket non-blocking, which tee does not expect: hence cat
+            run = f"tee {tee} | {shlex.join(receive)} | cat" if tee else f"exec {shlex.join(receive)}"
             self.secondary.write(receiver_script, f"#!/bin/sh\n{run}\n")
             words = ["setsid", "socat", self._listener, f"EXEC:{receiver_script},nofork"]
             self.secondary.run(f"chmod +x {receiver_script}; {shlex.join(words)} "
