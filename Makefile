@@ -327,7 +327,7 @@ not_over = @if [ -z '$(DESTDIR)' ] && [ -e '$(1)' ] && ! grep -q '$(2)' '$(1)'; 
 install: all
 	$(call not_over,$(sbindir)/xl,libxencolo)
 	$(call not_over,$(COMPLETIONS)/xl,xen-colo)
-	$(call put,$(INSTALL_PROGRAM),$(XL),$(sbindir))
+	$(call put,$(INSTALL_PROGRAM),$(XL) $(PROXY),$(sbindir))
 	install -d '$(D)$(libdir)'
 	$(INSTALL_DATA) $(LIB) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR).$(SO_MINOR)'
 	ln -sf libxencolo.so.$(SO_MAJOR).$(SO_MINOR) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR)'

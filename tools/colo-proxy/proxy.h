@@ -27,8 +27,7 @@
 #include "colo_rewrite.h"
 #include "proxy_link.h"
 
-
-#define PROXY_PENDING    8 /* connections that have not said HELLO yet */
+#define PROXY_PENDING 8 /* connections that have not said HELLO yet */
 
 enum proxy_phase {
     PROXY_PHASE_NEW,      /* no NICs yet */
@@ -45,16 +44,16 @@ struct proxy_nic {
     char port[IFNAMSIZ];   /* ours for the bridge, "vif5.0-cb" */
     char bridge[IFNAMSIZ]; /* "" when it is on none */
     int guest_fd, port_fd;
-    bool guest_idle, port_idle;     /* not polled now */
-    bool guest_gone, port_gone;     /* the tap has vanished */
-    struct colo_compare *compare;   /* primary */
-    struct colo_rewrite *rewrite;   /* secondary */
-    uint8_t *refused;               /* a frame for which the engine had no room */
+    bool guest_idle, port_idle;   /* not polled now */
+    bool guest_gone, port_gone;   /* the tap has vanished */
+    struct colo_compare *compare; /* primary */
+    struct colo_rewrite *rewrite; /* secondary */
+    uint8_t *refused;             /* a frame for which the engine had no room */
     uint32_t refused_len;
-    struct colo_divergence last;    /* why a checkpoint was last asked for */
+    struct colo_divergence last; /* why a checkpoint was last asked for */
     uint64_t to_guest, to_guest_bytes, from_guest, from_guest_bytes;
-    uint64_t link_dropped;          /* frames for which the link had no room */
-    uint64_t stale;                 /* frames of before a checkpoint, dropped after it */
+    uint64_t link_dropped; /* frames for which the link had no room */
+    uint64_t stale;        /* frames of before a checkpoint, dropped after it */
 };
 
 struct proxy {
@@ -77,8 +76,8 @@ struct proxy {
 /* ---- proxy_forward.c ---- */
 
 /* The taps' fds must be non-blocking and give and take one frame a call. */
-int proxy_nic_start(struct proxy *p, struct proxy_nic *nic, const struct colo_compare_config *limits,
-                    struct colo_err *err);
+int proxy_nic_start(struct proxy *p, struct proxy_nic *nic,
+                    const struct colo_compare_config *limits, struct colo_err *err);
 void proxy_nic_fini(struct proxy_nic *nic); /* closes the fds */
 
 /* Frames are there.  -1 when the tap has gone. */

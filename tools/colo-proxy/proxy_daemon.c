@@ -383,9 +383,11 @@ static int go_to_background(const char *log, struct colo_err *err)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), out;
     pid_t pid;
 
-    out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : dup(null);
-    if (null < 0 || out < 0)
-        return colo_fail_errno(err, errno, "%s", log ? log : "/dev/null");
+    if (null < 0)
+        return colo_fail_errno(err, errno, "/dev/null");
+    out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : -1;
+    if (out < 0)
+        out = fcntl(null, F_DUPFD_CLOEXEC, 3); /* a guest without a log is better than none */
     pid = fork();
     if (pid < 0)
         return colo_fail_errno(err, errno, "fork");

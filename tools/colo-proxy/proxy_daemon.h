@@ -38,7 +38,7 @@ struct proxy_daemon {
 /*
  * Returns when it is told to end, or has stepped aside.  background: as soon as requests are taken,
  * the calling process exits with status 0, and a child goes on in a session of its own, with its
- * messages in the file `log` (NULL: nowhere).
+ * messages in the file `log` (NULL, or one that cannot be opened: nowhere).
  */
 int proxy_daemon_run(const char *control_path, bool background, const char *log,
                      struct colo_err *err);

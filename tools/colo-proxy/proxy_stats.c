@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <unistd.h>
+
 #include "proxy_daemon.h"
 
 static void put_engine(const struct colo_compare *c, struct colo_json_gen *g)
@@ -60,6 +62,7 @@ static void put_nic(const struct proxy_nic *nic, struct colo_json_gen *g)
 
 void proxy_stats_put(struct proxy *p, struct colo_json_gen *g)
 {
+    colo_json_put_int(g, "pid", getpid());
     colo_json_put_str(g, "role", p->secondary ? "secondary" : "primary");
     colo_json_put_str(g, "phase", proxy_phase_name(p->phase));
     colo_json_put_str(g, "mode", colo_mode_name(p->mode));

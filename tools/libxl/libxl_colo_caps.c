@@ -5,6 +5,7 @@
 #include "libxl_colo_session.h"
 #include "libxl_json.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,12 @@ char *colo_caps_to_json(const struct colo_caps *c)
         colo_json_put_int(g, "heartbeat_misses", c->heartbeat_misses);
         colo_json_put_int(g, "interval_max_ms", c->interval_max_ms);
         colo_json_put_int(g, "interval_min_ms", c->interval_min_ms);
+    }
+    if (c->proxy_key[0])
+        colo_json_put_str(g, "proxy_key", c->proxy_key);
+    if (c->proxy_port) {
+        colo_json_put_int(g, "proxy_port", c->proxy_port);
+        colo_json_put_str(g, "proxy_address", c->proxy_address);
     }
     colo_json_close(g);
     return colo_json_gen_finish(g);
@@ -97,6 +104,32 @@ static int take_primary(const struct colo_json *j, struct colo_caps *c, struct c
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
                          "the peer's generation is %lld", (long long)generation);
     c->generation = (uint64_t)generation;
+    if (take_str(j, "proxy_key", c->proxy_key, sizeof(c->proxy_key), err))
+        return -1;
+    if (c->proxy_key[0] && (strlen(c->proxy_key) != sizeof(c->proxy_key) - 1 ||
+                            strspn(c->proxy_key, "0123456789abcdef") != sizeof(c->proxy_key) - 1))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"proxy_key\" is no key");
+    return 0;
+}
+
+/* Only numbers: what is connected to must not depend on anybody's name service. */
+static int take_secondary(const struct colo_json *j, struct colo_caps *c, struct colo_err *err)
+{
+    int64_t port = colo_json_get_int(j, "proxy_port", 0);
+    struct in6_addr a;
+
+    if (port < 0 || port > UINT16_MAX)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"proxy_port\" is %lld", (long long)port);
+    c->proxy_port = (uint16_t)port;
+    if (take_str(j, "proxy_address", c->proxy_address, sizeof(c->proxy_address), err))
+        return -1;
+    if (c->proxy_address[0] && inet_pton(AF_INET, c->proxy_address, &a) != 1 &&
+        inet_pton(AF_INET6, c->proxy_address, &a) != 1)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"proxy_address\" is no address: \"%s\"",
+                         c->proxy_address);
     return 0;
 }
 
@@ -118,8 +151,8 @@ int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c
     c->zero_pages = colo_json_get_bool(j, "zero_pages", false);
     c->tags = colo_json_get_bool(j, "tags", false);
     c->force = colo_json_get_bool(j, "force", false);
-    if (!rc && from_primary)
-        rc = take_primary(j, c, err);
+    if (!rc)
+        rc = from_primary ? take_primary(j, c, err) : take_secondary(j, c, err);
     colo_json_free(j);
     return rc;
 }

@@ -108,10 +108,22 @@ static char *pass_on(struct mon *m, enum colo_monitor_cmd cmd)
     return strdup("{\"ok\":true}");
 }
 
+/* After a takeover: its proxy removes its socket when no connection needs it any more. */
+static bool proxy_needed(const struct mon *m)
+{
+    const char *socket = m->c.sh->recovery.net.socket;
+
+    return socket[0] && !access(socket, F_OK);
+}
+
 static char *retire(struct mon *m)
 {
     if (m->phase == PHASE_SERVING)
         return reply_error("already-protected", "the guest is protected by another session");
+    if (proxy_needed(m))
+        return reply_error("proxy-busy",
+                           "connections from before the takeover need the proxy that carried them "
+                           "over: try again when they have ended");
     pthread_mutex_lock(&m->lock);
     m->retired = !m->acting;
     pthread_mutex_unlock(&m->lock);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "libxl_colo_monitor_priv.h"
+#include "libxl_colo_net.h"
 
 static void post(struct mon *m, enum colo_monitor_msg_type type, uint32_t value,
                  const struct colo_err *err)
@@ -147,9 +148,13 @@ static void *work(void *arg)
     domid = m->c.sh->recovery.domid;
     do {
         again = watch_life(m, &domid);
-        if (!again)
+        if (!again) {
+            if (!domid) /* a guest that lives may still need its proxy */
+                colo_net_undo(NULL, &m->c.sh->recovery.net, false, NULL);
             break;
+        }
         memset(&m->c.sh->recovery.nics, 0, sizeof(m->c.sh->recovery.nics));
+        colo_net_undo(NULL, &m->c.sh->recovery.net, false, NULL);
         m->c.sh->recovery.domid = domid;
         again = !m->reprotect; /* else it is the session's again */
         release(m);            /* before the main thread looks */

@@ -43,6 +43,17 @@ struct colo_nics {
 };
 
 /*
+ * A session's proxy, and how to undo it (libxl_colo_net.c).  Plain data in shared memory: written down before it is done.  All zero =
+ * nothing.
+ */
+struct colo_net_undo {
+    char socket[96]; /* of the proxy; "" = none was started */
+    char script[128];
+    uint32_t n; /* NICs for which the script was run */
+    char vif[COLO_MAX_NICS][IFNAMSIZ];
+};
+
+/*
  * Take the NICs off the network.  A NIC with neither link is COLO_ERR_LOCAL "nic-missing".  After a
  * failure what was isolated is in *state all the same.
  */

@@ -4,6 +4,7 @@
  * its answer, and then the lock-step (libxl_colo_save.c).
  */
 #include "libxl_colo_guest.h"
+#include "libxl_colo_net.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ struct bringup {
     libxl_domain_config cfg;
     char *config_json;
     struct colo_guest guest;
+    struct colo_net net;
     struct colo_session s;
 };
 
@@ -53,7 +55,7 @@ static void describe(struct bringup *b, uint32_t domid, const struct colo_caps *
     st->heartbeat_ms = c->heartbeat_ms;
     st->heartbeat_misses = c->heartbeat_misses;
     st->mem_pages = b->cfg.b_info.max_memkb / 4;
-    snprintf(st->network, sizeof(st->network), "pass");
+    snprintf(st->network, sizeof(st->network), "%s", caps->proxy_key[0] ? "compare" : "pass");
     snprintf(st->disks, sizeof(st->disks), "none");
     colo_status_end(b->p->shared);
 }
@@ -77,14 +79,16 @@ static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err 
     caps->heartbeat_misses = c->heartbeat_misses;
     caps->interval_max_ms = c->interval_max_ms;
     caps->interval_min_ms = c->interval_min_ms;
+    if (c->proxyscript[0] && b->cfg.num_nics && colo_proxy_make_key(caps->proxy_key, err))
+        return -1;
     return colo_xen_version(b->ctx, &b->s, caps->xen, sizeof(caps->xen), err);
 }
 
 /* Who we are and what the guest is; who the peer is, or why it refuses. */
-static int handshake(struct bringup *b, const struct colo_caps *mine, struct colo_err *err)
+static int handshake(struct bringup *b, const struct colo_caps *mine, struct colo_caps *peer,
+                     struct colo_err *err)
 {
     struct colo_session *s = &b->s;
-    struct colo_caps peer;
     char *json = colo_caps_to_json(mine);
     char *reply = NULL;
     int rc = -1;
@@ -95,10 +99,10 @@ static int handshake(struct bringup *b, const struct colo_caps *mine, struct col
     if (libxl_xl_header_write(&s->ch, b->config_json, colo_now() + COLO_T_HANDSHAKE, err) ||
         libxl_stream_write_header(&s->ls, err) || libxl_stream_write_caps(&s->ls, json, err) ||
         libxl_stream_read_caps(&s->ls, &reply, err) ||
-        colo_caps_from_json(reply, false, &peer, err) || colo_caps_match(mine, &peer, err))
+        colo_caps_from_json(reply, false, peer, err) || colo_caps_match(mine, peer, err))
         goto out;
-    s->zero_pages = mine->zero_pages && peer.zero_pages;
-    s->ls.tags = mine->tags && peer.tags;
+    s->zero_pages = mine->zero_pages && peer->zero_pages;
+    s->ls.tags = mine->tags && peer->tags;
     rc = 0;
 out:
     free(json);
@@ -106,10 +110,43 @@ out:
     return rc;
 }
 
+/* Both proxies run, have found each other, and frames go by way of ours. */
+static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_caps *mine,
+                          const struct colo_caps *peer, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    struct colo_proxy_link link = {
+        .session = mine->session,
+        .key = mine->proxy_key,
+        .address = peer->proxy_address[0] ? peer->proxy_address : b->p->peer,
+        .port = peer->proxy_port,
+    };
+
+    if (!mine->proxy_key[0])
+        return 0;
+    if (!peer->proxy_port)
+        return colo_fail(err, COLO_ERR_REFUSED, "proxy-mismatch",
+                         "%s runs no colo-proxy for the guest: set colo.default.proxyscript there",
+                         b->p->peer);
+    if (colo_net_name(&b->net, &b->cfg, domid, err) ||
+        colo_net_start(&b->net, &b->p->shared->recovery.net, b->p->config.proxyscript,
+                       mine->session, b->cfg.c_info.name, false, err) ||
+        colo_proxy_connect(b->net.px, &link, err) ||
+        colo_net_wait_link(&b->net, b->p->cancel_fd, colo_now() + COLO_T_HANDSHAKE, err) ||
+        colo_net_wire(&b->net, NULL, "compare", b->p->config.silent_ms, err))
+        return -1;
+    s->hooks.net = &b->net;
+    s->hooks.net_fd = colo_proxy_fd(b->net.px);
+    s->hooks.net_hold = colo_net_hold;
+    s->hooks.net_commit = colo_net_commit;
+    s->hooks.net_event = colo_net_event;
+    return 0;
+}
+
 static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
 {
     struct colo_session *s = &b->s;
-    struct colo_caps caps;
+    struct colo_caps caps, peer;
 
     b->ctx = colo_ctx_new(&b->lg, err);
     if (!b->ctx || read_config(b, domid, err) ||
@@ -128,11 +165,21 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
     s->hooks.event_fd = colo_xs_fd(b->guest.xs);
     s->hooks.guest_event = colo_guest_event;
     s->hooks.dm_fd = colo_qmp_fd(b->guest.qmp);
-    if (handshake(b, &caps, err)) {
+    if (handshake(b, &caps, &peer, err)) {
         colo_session_explain(s, err);
         return -1;
     }
-    return colo_session_alive(s, err);
+    return colo_session_alive(s, err) || set_up_network(b, domid, &caps, &peer, err) ? -1 : 0;
+}
+
+/* The peer has been told, or is gone: what the guest says need not wait for its copy any more. */
+static void end_network(struct bringup *b, bool rejoin)
+{
+    struct colo_net_undo *undo = &b->p->shared->recovery.net;
+    struct colo_err e = {0};
+
+    if (undo->socket[0] && colo_net_undo(&b->net, undo, rejoin, &e))
+        colo_session_say(&b->s, "the guest's network: %s", e.msg);
 }
 
 int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_outcome *outcome,
@@ -177,6 +224,7 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
                          "`xl destroy %u` at once",
                          domid, p->peer, domid);
     colo_heartbeat_stop(&s->hb);
+    end_network(&b, *outcome == COLO_OUT_GUEST_HERE);
     colo_status_error(p->shared, err);
     colo_state_set(p->shared, after[*outcome]);
     xc_sr_channel_fini(&s->ch);

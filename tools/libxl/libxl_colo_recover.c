@@ -22,6 +22,7 @@
 #include "libxl_colo_announce.h"
 #include "libxl_colo_control.h"
 #include "libxl_colo_lifecycle.h"
+#include "libxl_colo_net.h"
 #include "libxl_colo_xs.h"
 #include "libxl_qmp.h"
 
@@ -308,9 +309,16 @@ out:
 static int become_guest(struct colo_recovery *rec, struct colo_err *err)
 {
     libxl_ctx *ctx = colo_monitor_ctx(err);
+    struct colo_net net = {.undo = &rec->net};
     struct colo_err e = {0};
     int rc, r;
 
+    if (rec->net.socket[0]) {
+        if (colo_proxy_attach(rec->net.socket, &net.px, NULL))
+            net.px = NULL;
+        colo_net_takeover(&net, &rec->nics);
+        colo_net_close(&net);
+    }
     rc = colo_nics_join(&rec->nics, &e);
     if (rc) {
         colo_monitor_log("%s", e.msg);
@@ -351,6 +359,7 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
         if (!copy)
             break;
         colo_monitor_log("destroying the second copy of %s, domain %u", rec->name, copy);
+        colo_net_undo(NULL, &rec->net, false, NULL);
         rc = colo_destroy_domain(copy, err);
         remove_files(copy);
         rec->domid = 0;
@@ -361,6 +370,10 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
                                                        : "%s, domain %u, is to run on unprotected",
                          rec->name, rec->domid);
         rc = run_on(rec, guest_here, err);
+        if (what == COLO_RECOVER_RUN_ON && rec->net.socket[0]) {
+            r = colo_net_undo(NULL, &rec->net, true, &e);
+            note(r, &e, &rc, err);
+        }
         if (*guest_here && what == COLO_RECOVER_TAKEOVER) {
             r = become_guest(rec, &e);
             note(r, &e, &rc, err);

@@ -119,12 +119,25 @@ static int run(struct secondary *q, struct colo_err *err)
     return 0;
 }
 
+/* What the copy said before this checkpoint counts for nothing. */
+static int commit_network(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+    uint64_t n = s->ls.tag.checkpoint;
+
+    if (!s->hooks.net_commit)
+        return 0;
+    if (!q->runs && s->hooks.net_hold(s->hooks.net, n, err)) /* the first one suspended nothing */
+        return -1;
+    return s->hooks.net_commit(s->hooks.net, n, err);
+}
+
 /* The copy is at the new checkpoint: say so, run, say so. */
 static int ready_and_run(struct secondary *q, struct colo_err *err)
 {
     struct colo_session *s = q->s;
 
-    if (libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_SVM_READY, err))
+    if (commit_network(q, err) || libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_SVM_READY, err))
         return -1;
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_RESUME);
     if (run(q, err) || send_times(q, err))
@@ -195,6 +208,8 @@ static int suspend_and_list(struct secondary *q, struct colo_err *err)
     colo_time t0 = colo_now();
 
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
+    if (s->hooks.net_hold && s->hooks.net_hold(s->hooks.net, s->ls.tag.checkpoint, err))
+        return -1;
     q->suspended = true;
     if (s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err) &&
         err->cls != COLO_ERR_GUEST_DOWN) /* a copy that shut down alone is brought back in line */
@@ -245,13 +260,16 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
             {.fd = s->ch.cancel_fd, .events = POLLIN},
             {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
             {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
+            {.fd = s->hooks.net_fd > 0 ? s->hooks.net_fd : -1, .events = POLLIN},
         };
-        bool pending;
+        bool pending, ignored;
 
         if (xc_sr_record_pending(&s->ch, &pending, err))
             return -1;
         if (pending)
             return libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_NEW, err);
+        if (s->hooks.net_event && s->hooks.net_event(s->hooks.net, &ignored, err))
+            return -1;
         switch (colo_session_command(s)) {
         case COLO_CMD_FAILOVER:
             q->failover = true;
@@ -264,7 +282,7 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
         case COLO_CMD_NONE:
             break;
         }
-        if (poll(fds, 4, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
+        if (poll(fds, 5, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "poll");
         if (fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "the receiver was told to stop");

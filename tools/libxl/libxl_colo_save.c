@@ -66,6 +66,16 @@ static int suspend(struct primary *p, struct colo_err *err)
     return s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err);
 }
 
+/* Nothing more goes to the guest, then it is suspended. */
+static int hold_and_suspend(struct primary *p, struct colo_err *err)
+{
+    struct colo_session *s = p->s;
+
+    if (s->hooks.net_hold && s->hooks.net_hold(s->hooks.net, s->ls.tag.checkpoint, err))
+        return -1;
+    return suspend(p, err);
+}
+
 static int resume(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
@@ -173,6 +183,9 @@ static int finish_checkpoint(struct primary *p, struct colo_err *err)
     s->ls.io_timeout = COLO_T_CHECKPOINT;
     p->steps.peer_apply = step(p);
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_RESUME);
+    /* From here on the peer can carry on from all that our copy has said: it may be heard. */
+    if (s->hooks.net_commit && s->hooks.net_commit(s->hooks.net, s->ls.tag.checkpoint, err))
+        return -1;
     if (resume(p, err))
         return -1;
     p->steps.resume = step(p);
@@ -228,8 +241,6 @@ static void account(struct primary *p, enum colo_trigger why)
     p->last_end = colo_now();
 }
 
-static int check_operator(struct colo_session *s, bool *now, struct colo_err *err);
-
 static int sync_progress(void *priv, const struct xc_sr_precopy_progress *pr)
 {
     struct primary *p = priv;
@@ -243,7 +254,7 @@ static int sync_progress(void *priv, const struct xc_sr_precopy_progress *pr)
     colo_status_end(s->shared);
     if (s->ui.sync)
         s->ui.sync(s->ui.priv, pr, st->mem_pages);
-    return check_operator(s, &ignored, &p->asked);
+    return colo_trigger_operator(s, &ignored, &p->asked);
 }
 
 /* All of memory while the guest runs, then the first checkpoint. */
@@ -275,7 +286,7 @@ static int first_image(struct primary *p, struct colo_err *err)
 
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_SUSPEND);
     t0 = p->mark = colo_now();
-    if (suspend(p, err)) {
+    if (hold_and_suspend(p, err)) {
         /* Down by itself before we ever suspended it: stock xl's monitor saw that and acts. */
         if (err->cls == COLO_ERR_GUEST_DOWN)
             s->shared->recovery.needs_monitor = had_monitor;
@@ -317,7 +328,7 @@ static int checkpoint(struct primary *p, enum colo_trigger why, struct colo_err 
     if (libxl_stream_write_state(&s->ls, LIBXL_SR_STATE_NEW, err))
         return -1;
     t0 = p->mark = colo_now();
-    if (suspend(p, err))
+    if (hold_and_suspend(p, err))
         return -1;
     p->steps.suspend = step(p);
 
@@ -340,85 +351,6 @@ static int checkpoint(struct primary *p, enum colo_trigger why, struct colo_err 
     return 0;
 }
 
-/* A record that arrives between checkpoints can only be the peer's goodbye. */
-static int unasked(struct colo_session *s, struct colo_err *err)
-{
-    struct xc_sr_record rec = {0};
-
-    if (libxl_stream_read_expected(&s->ls, LIBXL_SR_REC_COLO_STOP, LIBXL_SR_CONFIG_MAX, &rec, err))
-        return -1;
-    xc_sr_record_free(&rec);
-    return colo_fail(err, COLO_ERR_STOPPED, NULL, "the secondary ended the session");
-}
-
-static int check_peer(struct colo_session *s, struct colo_err *err)
-{
-    bool pending;
-
-    if (xc_sr_record_pending(&s->ch, &pending, err))
-        return -1;
-    return pending ? unasked(s, err) : 0;
-}
-
-/* What the operator wants, if anything: sets *now for a checkpoint at once. */
-static int check_operator(struct colo_session *s, bool *now, struct colo_err *err)
-{
-    switch (colo_session_command(s)) {
-    case COLO_CMD_CHECKPOINT:
-        *now = true;
-        return 0;
-    case COLO_CMD_STOP:
-        return colo_fail(err, COLO_ERR_CANCELLED, "operator-stop",
-                         "protection was stopped on request");
-    case COLO_CMD_FAILOVER:
-    case COLO_CMD_NONE:
-        break;
-    }
-    return 0;
-}
-
-/*
- * Lock-step: wait until the next checkpoint is due.  Returns 0 with *why set, or -1 when the
- * session is to end.
- */
-static int wait_for_trigger(struct primary *p, enum colo_trigger *why, struct colo_err *err)
-{
-    struct colo_session *s = p->s;
-    colo_time latest = p->last_end + (colo_time)s->config.interval_max_ms * COLO_MS;
-    colo_time soonest = p->last_end + (colo_time)s->config.interval_min_ms * COLO_MS;
-    bool requested = false;
-
-    for (;;) {
-        struct pollfd fds[] = {
-            {.fd = s->ch.rfd, .events = POLLIN},
-            {.fd = s->ch.cancel_fd, .events = POLLIN},
-            {.fd = s->hooks.event_fd, .events = POLLIN},
-            {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
-            {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
-        };
-        colo_time due, wake;
-
-        if (check_peer(s, err) || check_operator(s, &requested, err))
-            return -1;
-        due = requested ? soonest : latest;
-        if (colo_now() >= due) {
-            *why = requested ? COLO_TRIGGER_REQUEST : COLO_TRIGGER_PERIOD;
-            return 0;
-        }
-        wake = xc_sr_channel_silent_at(&s->ch);
-        if (wake > due)
-            wake = due;
-        if (poll(fds, 5, colo_poll_ms(wake)) < 0 && errno != EINTR)
-            return colo_fail_errno(err, errno, "poll");
-        if (fds[1].revents)
-            return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
-        if (fds[4].revents)
-            return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone", "the guest's device model has gone");
-        if (fds[2].revents && s->hooks.guest_event && s->hooks.guest_event(s->hooks.priv, err))
-            return -1;
-    }
-}
-
 static int lockstep(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
@@ -429,7 +361,7 @@ static int lockstep(struct primary *p, struct colo_err *err)
     for (;;) {
         colo_state_set(s->shared, COLO_STATE_LOCKSTEP);
         xc_sr_channel_listen(&s->ch);
-        if (wait_for_trigger(p, &why, err) || checkpoint(p, why, err))
+        if (colo_trigger_wait(s, p->last_end, &why, err) || checkpoint(p, why, err))
             return -1;
     }
 }

@@ -16,6 +16,7 @@
 #include <uuid/uuid.h>
 
 #include "libxl_colo_announce.h"
+#include "libxl_colo_net.h"
 
 struct bringup {
     const struct colo_session_params *p;
@@ -25,6 +26,7 @@ struct bringup {
     char name[128]; /* the guest's own */
     uint32_t domid; /* of the copy; 0 = none */
     struct colo_guest guest;
+    struct colo_net net;
     struct colo_session s;
 };
 
@@ -71,7 +73,7 @@ static void adopt(struct bringup *b, const struct colo_caps *peer)
     st->heartbeat_ms = peer->heartbeat_ms;
     st->heartbeat_misses = peer->heartbeat_misses;
     st->mem_pages = b->cfg.b_info.max_memkb / 4;
-    snprintf(st->network, sizeof(st->network), "pass");
+    snprintf(st->network, sizeof(st->network), "%s", b->net.px ? "compare" : "pass");
     snprintf(st->disks, sizeof(st->disks), "none");
     colo_status_end(s->shared);
 }
@@ -84,6 +86,35 @@ static int answer(struct bringup *b, const struct colo_caps *mine, struct colo_e
 
     free(json);
     return rc;
+}
+
+/* The address at which the primary's ssh found this host, if it was ssh. */
+static void own_address(char *buf, size_t size)
+{
+    const char *ssh = getenv("SSH_CONNECTION"); /* client, its port, server, its port */
+
+    buf[0] = '\0';
+    if (ssh && size == 64)
+        sscanf(ssh, "%*s %*s %63s", buf);
+}
+
+/* The proxy listens before the primary hears of it. */
+static int start_network(struct bringup *b, const struct colo_caps *peer, struct colo_caps *mine,
+                         struct colo_err *err)
+{
+    struct colo_proxy_link link = {.session = peer->session, .key = peer->proxy_key};
+
+    if (!peer->proxy_key[0] || !b->p->config.proxyscript[0])
+        return 0;
+    own_address(mine->proxy_address, sizeof(mine->proxy_address));
+    if (mine->proxy_address[0])
+        link.address = mine->proxy_address;
+    if (colo_net_start(&b->net, &b->p->shared->recovery.net, b->p->config.proxyscript,
+                       peer->session, b->name, true, err) ||
+        colo_proxy_listen(b->net.px, &link, err))
+        return -1;
+    mine->proxy_port = link.port;
+    return 0;
 }
 
 /* Who the primary and its guest are; is this host fit for it? */
@@ -100,7 +131,8 @@ static int handshake(struct bringup *b, struct colo_caps *peer, struct colo_err 
         libxl_stream_read_header(&s->ls, err) || libxl_stream_read_caps(&s->ls, &caps, err) ||
         colo_caps_from_json(caps, true, peer, err) || take_config(b, config, err) ||
         colo_xen_version(b->ctx, s, mine.xen, sizeof(mine.xen), err) ||
-        colo_caps_match(&mine, peer, err) || colo_preflight_secondary(b->ctx, &b->cfg, err))
+        colo_caps_match(&mine, peer, err) || colo_preflight_secondary(b->ctx, &b->cfg, err) ||
+        start_network(b, peer, &mine, err))
         goto out;
     s->zero_pages = mine.zero_pages && peer->zero_pages;
     s->ls.tags = mine.tags && peer->tags;
@@ -136,6 +168,23 @@ static int isolate_nics(struct bringup *b, struct colo_err *err)
     return colo_nics_isolate(desc, (size_t)n, &b->p->shared->recovery.nics, err);
 }
 
+static int wire_network(struct bringup *b, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+
+    if (!b->net.px)
+        return 0;
+    if (colo_net_name(&b->net, &b->cfg, b->domid, err) ||
+        colo_net_wire(&b->net, &b->p->shared->recovery.nics, "compare", b->p->config.silent_ms,
+                      err))
+        return -1;
+    /* Its events are the primary's business: a copy without a link is still one that can take over. */
+    s->hooks.net = &b->net;
+    s->hooks.net_hold = colo_net_hold;
+    s->hooks.net_commit = colo_net_commit;
+    return 0;
+}
+
 static int check_qemu(struct bringup *b, const struct colo_caps *peer, struct colo_err *err)
 {
     const char *mine = colo_qmp_version(b->guest.qmp);
@@ -169,8 +218,8 @@ static int build(struct bringup *b, const struct colo_caps *peer, struct colo_er
     colo_status_begin(b->p->shared)->domid = b->domid;
     colo_status_end(b->p->shared);
     colo_monitor_domid_changed(b->p->monitor);
-    if (isolate_nics(b, err) || colo_guest_open(&b->guest, b->domid, true, err) ||
-        check_qemu(b, peer, err) ||
+    if (isolate_nics(b, err) || wire_network(b, err) ||
+        colo_guest_open(&b->guest, b->domid, true, err) || check_qemu(b, peer, err) ||
         colo_guest_bound_gfns(&b->guest, b->cfg.b_info.max_memkb, &b->s.max_gfns, err))
         return -1;
     b->s.dom = b->guest.dom;
@@ -193,9 +242,12 @@ static int hook_first_run(void *priv, struct colo_err *err)
 static int hook_become_guest(void *priv, struct colo_err *err)
 {
     struct bringup *b = priv;
-    int rc = colo_nics_join(&b->p->shared->recovery.nics, err);
-    int r;
+    struct colo_recovery *rec = &b->p->shared->recovery;
+    int rc, r;
 
+    if (rec->net.socket[0])
+        colo_net_takeover(&b->net, &rec->nics);
+    rc = colo_nics_join(&rec->nics, err);
     r = libxl_domain_rename(b->ctx, b->domid, NULL, b->name);
     if (r)
         rc = colo_fail(err, COLO_ERR_LOCAL, "rename-failed",
@@ -240,6 +292,8 @@ static void destroy_copy(struct bringup *b)
 {
     struct colo_recovery *rec = &b->p->shared->recovery;
 
+    if (rec->net.socket[0])
+        colo_net_undo(&b->net, &rec->net, false, NULL);
     if (b->domid && libxl_domain_destroy(b->ctx, b->domid, NULL))
         colo_session_say(&b->s, "could not destroy domain %u, its monitor tries again", b->domid);
     else
@@ -279,6 +333,7 @@ int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outco
     }
 
     colo_heartbeat_stop(&s->hb);
+    colo_net_close(&b.net);
     colo_guest_close(&b.guest);
     if (end != COLO_RESTORE_TAKEN)
         destroy_copy(&b);

@@ -25,6 +25,10 @@ struct colo_caps {
     char session[40];
     uint64_t generation;
     uint32_t heartbeat_ms, heartbeat_misses, interval_max_ms, interval_min_ms;
+    /* the link of the proxies */
+    char proxy_key[65];     /* from the primary: hex; "" = without proxies */
+    uint16_t proxy_port;    /* from the secondary: where its proxy listens; 0 = without */
+    char proxy_address[64]; /* the same: its address, numeric; "" = not known */
 };
 char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
 /* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */
@@ -74,6 +78,17 @@ struct colo_session_hooks {
     int (*first_run)(void *priv, struct colo_err *err);
     /* Secondary: the domain becomes the guest: NICs, name.  It runs already. */
     int (*become_guest)(void *priv, struct colo_err *err);
+
+    /* The network (docs/specs/proxy-control.md); NULL, and net_fd 0, when nothing compares it. */
+    void *net;
+    int net_fd; /* readable = net_event has something */
+    /* Before our copy is suspended for that checkpoint. */
+    int (*net_hold)(void *net, uint64_t checkpoint, struct colo_err *err);
+    /* Both copies are at that checkpoint, and neither runs yet. */
+    int (*net_commit)(void *net, uint64_t checkpoint, struct colo_err *err);
+    /* Takes all events: *wanted is set when one asks for a checkpoint; -1 when the copies can no
+     * longer be compared. */
+    int (*net_event)(void *net, bool *wanted, struct colo_err *err);
 };
 
 struct colo_session {
@@ -125,6 +140,14 @@ void colo_session_count_bytes(struct colo_session *s);
  * always, with the guest running (or shut down by itself, COLO_ERR_GUEST_DOWN), dirty logs off.
  */
 int colo_save_run(struct colo_session *s, struct colo_err *err);
+
+/* ---- between checkpoints (libxl_colo_trigger.c) ---- */
+/* Lock-step: wait until the next checkpoint is due.  Returns 0 with *why set, or -1 when the session
+ * is to end. */
+int colo_trigger_wait(struct colo_session *s, colo_time last_end, enum colo_trigger *why,
+                      struct colo_err *err);
+/* What the operator wants, if anything: sets *now for a checkpoint at once. */
+int colo_trigger_operator(struct colo_session *s, bool *now, struct colo_err *err);
 
 enum colo_restore_end {
     COLO_RESTORE_FAILED, /* the copy is not usable: destroy it */

@@ -22,6 +22,7 @@ struct colo_recovery {
     bool restore_name;     /* takeover under way: the domain must get `name` and its NICs */
     char name[128];        /* the guest's own name */
     struct colo_nics nics; /* isolated NICs (secondary) */
+    struct colo_net_undo net; /* our proxy */
     /* The guest has no monitor but ours: stock xl's exits when the guest is first suspended.  Set
      * by colo_state_set, or by the session that retired an older monitor of ours; never cleared. */
     bool needs_monitor;

@@ -57,6 +57,9 @@ int xl_parse_number(const char *what, const char *text, uint64_t least, uint64_t
 int xl_parse_on_silence(const char *what, const char *text, struct colo_config *c,
                         struct colo_err *err);
 /* The settings make sense together. */
+/* The script that wires NICs to the proxy: a path, a name among Xen's scripts, or "" for none. */
+int xl_set_proxyscript(const char *what, const char *text, struct colo_config *c,
+                       struct colo_err *err);
 int xl_colo_conf_check(const struct colo_config *c, struct colo_err *err);
 
 enum xl_setting {
@@ -73,8 +76,8 @@ int xl_set_number(enum xl_setting s, const char *what, const char *text, struct 
 /* ---- arguments (xl_remus_args.c): no side effects, so that they can be tested ---- */
 struct xl_remus_args {
     bool help, foreground, reprotect, dry_run, verbose;
-    char receiver[96]; /* options for the receiver, each with a space in front */
-    const char *ssh;   /* "" = host is a command */
+    char receiver[256]; /* options for the receiver, each with a space in front */
+    const char *ssh;    /* "" = host is a command */
     const char *guest, *host;
 };
 /* Is this `xl remus` ours (--colo or -c), or stock Remus? */
@@ -85,7 +88,6 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
 bool xl_receive_is_colo(int argc, char *const *argv);
 struct xl_receive_args {
     bool foreground;
-    const char *ignored_script; /* --coloft-script; NULL = not given */
 };
 int xl_receive_parse(int argc, char **argv, struct colo_config *c, struct xl_receive_args *out,
                      struct colo_err *err);

@@ -14,6 +14,8 @@
 
 #include <libxlutil.h>
 
+#define SCRIPTS "/etc/xen/scripts/"
+
 /* The bounds are those of the capabilities that the peer checks. */
 static const struct {
     const char *key;
@@ -81,6 +83,24 @@ int xl_parse_on_silence(const char *what, const char *text, struct colo_config *
     return 0;
 }
 
+int xl_set_proxyscript(const char *what, const char *text, struct colo_config *c,
+                       struct colo_err *err)
+{
+    /* it goes through the shell of the other host, too */
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-";
+    const char *folder = *text && !strchr(text, '/') ? SCRIPTS : "";
+
+    if (strspn(text, allowed) != strlen(text) ||
+        strlen(folder) + strlen(text) >= sizeof(c->proxyscript))
+        return colo_fail(err, COLO_ERR_REFUSED, "usage",
+                         "%s is \"%.64s\"; it must be a path of letters, digits and ._/+-, or a "
+                         "name in " SCRIPTS,
+                         what, text);
+    strcpy(stpcpy(c->proxyscript, folder), text);
+    return 0;
+}
+
 int xl_colo_conf_check(const struct colo_config *c, struct colo_err *err)
 {
     if ((uint64_t)c->heartbeat_ms * c->heartbeat_misses > COLO_SILENCE_MAX_MS)
@@ -108,6 +128,14 @@ static void last_line(char *report, char *buf, size_t size)
     snprintf(buf, size, "%s", line ? line + 1 : len ? report : "cannot be read");
 }
 
+static const struct {
+    const char *key;
+    int (*set)(const char *what, const char *text, struct colo_config *c, struct colo_err *err);
+} texts[] = {
+    {"colo.on_silence", xl_parse_on_silence},
+    {"colo.default.proxyscript", xl_set_proxyscript},
+};
+
 static int take_keys(XLU_Config *cfg, const char *path, struct colo_config *c, struct colo_err *err)
 {
     const char *value;
@@ -124,13 +152,17 @@ static int take_keys(XLU_Config *cfg, const char *path, struct colo_config *c, s
         if (xl_set_number((enum xl_setting)s, what, value, c, err))
             return -1;
     }
-    r = xlu_cfg_get_string(cfg, "colo.on_silence", &value, 1);
-    snprintf(what, sizeof(what), "colo.on_silence in %s", path);
-    if (r == ESRCH)
-        return 0;
-    if (r)
-        return colo_fail(err, COLO_ERR_REFUSED, "config", "%s is not a single value", what);
-    return xl_parse_on_silence(what, value, c, err);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        r = xlu_cfg_get_string(cfg, texts[i].key, &value, 1);
+        snprintf(what, sizeof(what), "%s in %s", texts[i].key, path);
+        if (r == ESRCH)
+            continue;
+        if (r)
+            return colo_fail(err, COLO_ERR_REFUSED, "config", "%s is not a single value", what);
+        if (texts[i].set(what, value, c, err))
+            return -1;
+    }
+    return 0;
 }
 
 int xl_colo_conf_read(const char *path, struct colo_config *c, struct colo_err *err)

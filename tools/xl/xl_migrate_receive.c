@@ -136,9 +136,6 @@ int xl_main_migrate_receive(int argc, char **argv)
                        "this is run by xl remus --colo on the other host, not by hand");
     if (!rc)
         rc = take_stdio(&r, &err);
-    if (!rc && r.args.ignored_script)
-        xl_ui_say(&r.ui, "--coloft-script %s is ignored: the proxy is built in",
-                  r.args.ignored_script);
     if (!rc)
         rc = begin(&r, &err);
     if (rc) {

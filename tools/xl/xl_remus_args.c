@@ -21,6 +21,7 @@ const char xl_remus_usage[] =
     "      --heartbeat-misses N  the peer is lost after so many missed (5)\n"
     "      --on-silence takeover|stop  what HOST does when this host falls silent\n"
     "      --staging-cap MIB   memory for one checkpoint on HOST\n"
+    "      --coloft-script SCRIPT  wires the NICs to colo-proxy; \"\" = output is not compared\n"
     "      --reprotect         protect the guest again after it rebooted\n"
     "      --verify[=N]        prove both copies equal at every (Nth) checkpoint (slow)\n"
     "      --dry-run           only check whether the guest can be protected\n"
@@ -58,6 +59,7 @@ static const struct option remus_long[] = {
     {"reprotect", no_argument, NULL, OPT_REPROTECT},
     {"on-silence", required_argument, NULL, OPT_ON_SILENCE},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
+    {"coloft-script", required_argument, NULL, OPT_SCRIPT},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -201,6 +203,11 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
             if (!rc)
                 for_receiver(out, receiver_only = "--on-silence", optarg);
             break;
+        case OPT_SCRIPT:
+            rc = xl_set_proxyscript("--coloft-script", optarg, c, err);
+            if (!rc && *optarg) /* without one here, the receiver uses none either */
+                for_receiver(out, receiver_only = "--coloft-script", optarg);
+            break;
         case OPT_VERIFY:
             if (!optarg)
                 optarg = "1";
@@ -260,7 +267,7 @@ int xl_receive_parse(int argc, char **argv, struct colo_config *c, struct xl_rec
             out->foreground = true;
             break;
         case OPT_SCRIPT:
-            out->ignored_script = optarg;
+            rc = xl_set_proxyscript("--coloft-script", optarg, c, err);
             break;
         case OPT_STAGING_CAP:
             rc = xl_set_number(XL_STAGING_CAP_MB, "--staging-cap", optarg, c, err);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -153,6 +154,29 @@ static void a_watching_monitor_retires_for_another_session(void **state)
     sem_post(&fake->down);                 /* its suspension */
     assert_int_equal(wait_process(pid), 0);
     assert_int_equal(fake->acts, 0);
+}
+
+/* A guest that was taken over and whose connections are still carried over by its proxy. */
+static void a_guest_whose_proxy_is_needed_is_not_given_up(void **state)
+{
+    char socket[] = "/tmp/test-monitor-XXXXXX";
+    int fd = mkstemp(socket);
+    struct colo_monitor m;
+    pid_t pid;
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    start_monitor(COLO_SECONDARY, &m);
+    pid = m.pid;
+    set_domid(&m, first_domid);
+    snprintf(sh->recovery.net.socket, sizeof(sh->recovery.net.socket), "%s", socket);
+    end_ok(&m, true);
+    expect_error(first_domid, "retire", "proxy-busy");
+    assert_int_equal(unlink(socket), 0); /* as a proxy does when it ends */
+    expect_ok(first_domid, "retire");
+    sem_post(&fake->down);
+    assert_int_equal(wait_process(pid), 0);
 }
 
 static void a_guest_that_is_restarting_is_not_given_up(void **state)
@@ -305,6 +329,7 @@ int main(void)
         TEST(commands_reach_the_session),
         TEST(a_monitor_that_died_is_noticed),
         TEST(a_watching_monitor_retires_for_another_session),
+        TEST(a_guest_whose_proxy_is_needed_is_not_given_up),
         TEST(a_guest_that_is_restarting_is_not_given_up),
         TEST(a_signal_ends_a_watching_monitor_only),
         TEST(a_reboot_is_told_and_the_session_served_again),

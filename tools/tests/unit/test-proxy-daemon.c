@@ -3,18 +3,14 @@
  * Two proxies as processes, told what to do by the toolstack's client, with real links in a network
  * namespace of the test's own: a "guest" is the far end of what would be its tap.
  */
-#include "testlib.h"
+#include "testnet.h"
 
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
-#include <netlink/netlink.h>
-#include <netlink/route/link.h>
-#include <netlink/route/link/bridge.h>
-#include <netlink/route/link/veth.h>
+#include <netinet/in.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -33,8 +29,7 @@
 
 static struct colo_err err;
 static struct tp_frame f;
-static struct nl_sock *sk; /* NULL: no namespace */
-static char why_not[160], folder[] = "/tmp/test-proxy-XXXXXX";
+static char folder[] = "/tmp/test-proxy-XXXXXX";
 
 static const struct tp_conn out = {.src = 1, .dst = 2, .sport = 53, .dport = 4000};
 static const struct tp_conn in = {.src = 2, .dst = 1, .sport = 4000, .dport = 53};
@@ -51,45 +46,6 @@ static struct host S = {"vif2.0", "br2", "guest2", "up2", "out2", "", 0, NULL, -
 
 /* ---- links ---- */
 
-static void up(const char *name)
-{
-    struct rtnl_link *l = NULL, *c = rtnl_link_alloc();
-
-    tl_eq(rtnl_link_get_kernel(sk, 0, name, &l), 0);
-    rtnl_link_set_flags(c, IFF_UP);
-    tl_eq(rtnl_link_change(sk, l, c, 0), 0);
-    rtnl_link_put(l);
-    rtnl_link_put(c);
-}
-
-static void enslave(const char *name, const char *bridge)
-{
-    tl_eq(rtnl_link_enslave_ifindex(sk, (int)if_nametoindex(bridge), (int)if_nametoindex(name)), 0);
-}
-
-static const char *bridge_of(const char *name)
-{
-    static char bridge[IFNAMSIZ];
-    struct rtnl_link *l = NULL;
-
-    if (rtnl_link_get_kernel(sk, 0, name, &l))
-        return "none";
-    bridge[0] = '\0';
-    if (rtnl_link_get_master(l) > 0)
-        if_indextoname((unsigned int)rtnl_link_get_master(l), bridge);
-    rtnl_link_put(l);
-    return bridge;
-}
-
-static void delete_link(const char *name)
-{
-    struct rtnl_link *l = NULL;
-
-    if (rtnl_link_get_kernel(sk, 0, name, &l) == 0)
-        rtnl_link_delete(sk, l);
-    rtnl_link_put(l);
-}
-
 static int listen_to(const char *name)
 {
     struct sockaddr_ll sll = {.sll_family = AF_PACKET,
@@ -104,24 +60,16 @@ static int listen_to(const char *name)
     return fd;
 }
 
-static void veth(const char *name, const char *peer)
-{
-    tl_eq(rtnl_link_veth_add(sk, name, peer, getpid()), 0);
-    up(name);
-    up(peer);
-}
-
 static void build_host(struct host *h)
 {
     char tap[IFNAMSIZ];
 
-    tl_eq(rtnl_link_bridge_add(sk, h->bridge), 0);
-    up(h->bridge);
+    tn_bridge(h->bridge);
     snprintf(tap, sizeof(tap), "%s-emu", h->vif);
-    veth(tap, h->guest);
-    veth(h->uplink, h->outside);
-    enslave(tap, h->bridge);
-    enslave(h->uplink, h->bridge);
+    tn_veth(tap, h->guest);
+    tn_veth(h->uplink, h->outside);
+    tn_enslave(tap, h->bridge);
+    tn_enslave(h->uplink, h->bridge);
     h->guest_fd = listen_to(h->guest);
     h->outside_fd = listen_to(h->outside);
 }
@@ -140,13 +88,13 @@ static void drop_host(struct host *h)
     close(h->guest_fd);
     close(h->outside_fd);
     snprintf(tap, sizeof(tap), "%s-emu", h->vif);
-    delete_link(tap);
-    delete_link(h->uplink);
-    delete_link(h->bridge);
+    tn_delete(tap);
+    tn_delete(h->uplink);
+    tn_delete(h->bridge);
     snprintf(tap, sizeof(tap), "%s-cg", h->vif);
-    delete_link(tap);
+    tn_delete(tap);
     snprintf(tap, sizeof(tap), "%s-cb", h->vif);
-    delete_link(tap);
+    tn_delete(tap);
 }
 
 /* ---- frames ---- */
@@ -259,10 +207,7 @@ static void checkpoint(uint64_t n)
 
 static void begin(void)
 {
-    if (!sk) {
-        print_message("%s\n", why_not);
-        skip();
-    }
+    tn_skip();
     build_host(&P);
     build_host(&S);
     start(&P);
@@ -277,10 +222,10 @@ static void begin_lockstep(void)
     connect_both();
     wire(&P, false);
     wire(&S, true);
-    tl_str_eq(bridge_of("vif1.0-emu"), "");
-    tl_str_eq(bridge_of("vif1.0-cb"), "br1");
-    tl_str_eq(bridge_of("vif2.0-emu"), "");
-    tl_str_eq(bridge_of("vif2.0-cb"), "");
+    tl_str_eq(tn_bridge_of("vif1.0-emu"), "");
+    tl_str_eq(tn_bridge_of("vif1.0-cb"), "br1");
+    tl_str_eq(tn_bridge_of("vif2.0-emu"), "");
+    tl_str_eq(tn_bridge_of("vif2.0-cb"), "");
     say(P.guest_fd, &out, "free");
     hears(P.outside_fd, "free");
     say(P.outside_fd, &in, "in");
@@ -292,10 +237,8 @@ static void begin_lockstep(void)
 static int end(void **state)
 {
     (void)state;
-    if (sk) {
-        drop_host(&P);
-        drop_host(&S);
-    }
+    drop_host(&P);
+    drop_host(&S);
     return 0;
 }
 
@@ -341,15 +284,15 @@ static void test_lockstep_and_teardown(void **state)
     say(P.guest_fd, &out, "held");
     tl_ok(colo_proxy_teardown(S.px, false, &err), &err);
     wait_gone(&S);
-    tl_str_eq(bridge_of("vif2.0-emu"), "");
+    tl_str_eq(tn_bridge_of("vif2.0-emu"), "");
     tl_eq(next_event(&P).type, COLO_PROXY_LINK_LOST);
     hears(P.outside_fd, NULL); /* until the toolstack says so */
     tl_ok(colo_proxy_teardown(P.px, true, &err), &err);
     hears(P.outside_fd, "held");
     wait_gone(&P);
-    tl_str_eq(bridge_of("vif1.0-emu"), "br1");
-    tl_str_eq(bridge_of("vif1.0-cg"), "none");
-    tl_str_eq(bridge_of("vif1.0-cb"), "none");
+    tl_str_eq(tn_bridge_of("vif1.0-emu"), "br1");
+    tl_str_eq(tn_bridge_of("vif1.0-cg"), "none");
+    tl_str_eq(tn_bridge_of("vif1.0-cb"), "none");
     assert_true(access(P.path, F_OK) != 0);
     say(P.guest_fd, &out, "direct");
     hears(P.outside_fd, "direct");
@@ -370,8 +313,8 @@ static void test_takeover_and_stepping_aside(void **state)
     ev = next_event(&S);
     tl_eq(ev.type, COLO_PROXY_ASIDE);
     wait_gone(&S);
-    tl_str_eq(bridge_of("vif2.0-emu"), "br2");
-    tl_str_eq(bridge_of("vif2.0-cb"), "none");
+    tl_str_eq(tn_bridge_of("vif2.0-emu"), "br2");
+    tl_str_eq(tn_bridge_of("vif2.0-cb"), "none");
     say(S.guest_fd, &out, "here");
     hears(S.outside_fd, "here");
 }
@@ -388,12 +331,12 @@ static void test_undoing_after_a_kill(void **state)
     P.pid = 0;
     tl_ok(proxy_links_name(P.vif, &l, &err), &err);
     tl_ok(proxy_links_setup(&l, NULL, &err), &err); /* knows from the last time where it was */
-    tl_str_eq(bridge_of("vif1.0-cb"), "br1");
+    tl_str_eq(tn_bridge_of("vif1.0-cb"), "br1");
     tl_ok(proxy_links_aside(&l, true, &err), &err);
     tl_ok(proxy_links_remove(&l, &err), &err);
     tl_ok(proxy_links_aside(&l, true, &err), &err);
     tl_ok(proxy_links_remove(&l, &err), &err);
-    tl_str_eq(bridge_of("vif1.0-emu"), "br1");
+    tl_str_eq(tn_bridge_of("vif1.0-emu"), "br1");
     say(P.guest_fd, &out, "again");
     hears(P.outside_fd, "again");
 }
@@ -402,7 +345,7 @@ static void test_a_tap_that_vanishes_is_told(void **state)
 {
     (void)state;
     begin_lockstep();
-    delete_link("vif1.0-cg");
+    tn_delete("vif1.0-cg");
     tl_eq(next_event(&P).type, COLO_PROXY_TAP_GONE);
 }
 
@@ -412,10 +355,10 @@ static void test_a_tap_without_a_bridge_is_refused(void **state)
 
     (void)state;
     begin();
-    tl_eq(rtnl_link_release_ifindex(sk, (int)if_nametoindex("vif1.0-emu")), 0);
+    tn_release("vif1.0-emu");
     tl_ok(proxy_links_name(P.vif, &l, &err), &err);
     tl_fails(proxy_links_setup(&l, NULL, &err), &err, COLO_ERR_REFUSED);
-    tl_str_eq(bridge_of("vif1.0-cb"), "none");
+    tl_str_eq(tn_bridge_of("vif1.0-cb"), "none");
     tl_fails(proxy_links_name("a-name-too-long", &l, &err), &err, COLO_ERR_REFUSED);
     tl_ok(proxy_links_name("nosuch", &l, &err), &err);
     tl_fails(proxy_links_setup(&l, NULL, &err), &err, COLO_ERR_LOCAL);
@@ -502,37 +445,18 @@ static void test_no_proxy(void **state)
     tl_fails(colo_proxy_start("/bin/false", "/tmp/x", NULL, &px, &err), &err, COLO_ERR_LOCAL);
 }
 
-static int make_namespace(void **state)
+static int enter(void **state)
 {
-    int r;
-
-    (void)state;
     assert_non_null(mkdtemp(folder));
-    if (access("/dev/net/tun", R_OK | W_OK) || unshare(CLONE_NEWNET) < 0) {
-        snprintf(why_not, sizeof(why_not), "no taps or network namespace: %s", strerror(errno));
-        return 0;
-    }
-    sk = nl_socket_alloc();
-    r = nl_connect(sk, NETLINK_ROUTE);
-    if (r == 0)
-        r = rtnl_link_bridge_add(sk, "br0");
-    if (r < 0) {
-        snprintf(why_not, sizeof(why_not), "no bridge in this kernel: %s", nl_geterror(r));
-        nl_socket_free(sk);
-        sk = NULL;
-    } else {
-        up("lo");
-    }
-    return 0;
+    return tn_enter(state);
 }
 
-static int drop_namespace(void **state)
+static int leave(void **state)
 {
-    (void)state;
-    nl_socket_free(sk);
-    for (int i = 0; i < 2; i++)
-        unlink(i ? P.path : S.path);
-    return rmdir(folder);
+    unlink(P.path);
+    unlink(S.path);
+    rmdir(folder);
+    return tn_leave(state);
 }
 
 int main(void)
@@ -547,5 +471,5 @@ int main(void)
         cmocka_unit_test(test_no_proxy),
     };
 
-    return cmocka_run_group_tests(tests, make_namespace, drop_namespace);
+    return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -226,7 +226,7 @@ static void test_receiver(void **state)
     parse("remus -c web beta");
     assert_int_equal(xl_receive_parse(6, stock, &conf, &r, &error), 0);
     assert_true(r.foreground);
-    assert_string_equal(r.ignored_script, "/x/y");
+    assert_string_equal(conf.proxyscript, "/x/y");
     assert_int_equal(xl_receive_parse(6, mine, &conf, &r, &error), 0);
     assert_int_equal(conf.staging_cap, 64 << 20);
     assert_false(conf.takeover_on_silence);
