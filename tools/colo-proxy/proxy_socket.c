@@ -39,7 +39,7 @@ static int resolve(const char *host, uint16_t port, int flags, struct addrinfo *
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = {0};
     socklen_t len = sizeof(ss);
 
     if (getsockname(fd, (struct sockaddr *)&ss, &len))
@@ -65,9 +65,10 @@ static int listen_at(const struct addrinfo *a, const char *device, int *fd, stru
 int proxy_listen(const char *address, const char *device, int *fd, uint16_t *port,
                  struct colo_err *err)
 {
-    struct addrinfo *list;
+    struct addrinfo *list = NULL;
     int rc = -1;
 
+    *fd = -1;
     if (resolve(address, 0, AI_PASSIVE | AI_NUMERICHOST, &list, err))
         return -1;
     /* "any" is IPv4 and IPv6: the IPv6 socket takes both, where the host has IPv6 */

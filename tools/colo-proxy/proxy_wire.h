@@ -21,8 +21,7 @@ int proxy_wire_ingress(struct nl_sock *sk, struct rtnl_link *link, struct colo_e
 int proxy_wire_filter(struct nl_sock *sk, struct rtnl_link *from, struct rtnl_link *to,
                       struct colo_err *err);
 
-/* Undo proxy_wire_filter, and proxy_wire_ingress if `ingress`.  Nothing there is fine. */
-int proxy_wire_unfilter(struct nl_sock *sk, struct rtnl_link *from, bool ingress,
-                        struct colo_err *err);
+/* Undo proxy_wire_filter, and proxy_wire_ingress if `all`.  Nothing there is fine. */
+int proxy_wire_unfilter(struct nl_sock *sk, struct rtnl_link *from, bool all, struct colo_err *err);
 
 #endif

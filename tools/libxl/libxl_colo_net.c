@@ -47,7 +47,7 @@ static const char *program(void)
     n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("colo-proxy"));
     path[n > 0 ? n : 0] = '\0';
     slash = strrchr(path, '/');
-    strcpy(slash ? slash + 1 : path, "colo-proxy");
+    memcpy(slash ? slash + 1 : path, "colo-proxy", sizeof("colo-proxy"));
     return path;
 }
 
@@ -216,16 +216,16 @@ int colo_net_commit(void *net, uint64_t checkpoint, struct colo_err *err)
     return colo_proxy_checkpoint(((struct colo_net *)net)->px, checkpoint, err);
 }
 
-int colo_net_event(void *priv, bool *wanted, struct colo_err *err)
+int colo_net_event(void *net, bool *wanted, struct colo_err *err)
 {
-    struct colo_net *net = priv;
+    struct colo_net *n = net;
     struct colo_proxy_event ev;
     int rc;
 
-    while ((rc = colo_proxy_event(net->px, &ev, err)) > 0) {
+    while ((rc = colo_proxy_event(n->px, &ev, err)) > 0) {
         switch (ev.type) {
         case COLO_PROXY_CHECKPOINT:
-            snprintf(net->why, sizeof(net->why), "%s: %.160s", ev.why, ev.text);
+            snprintf(n->why, sizeof(n->why), "%s: %.160s", ev.why, ev.text);
             *wanted = true;
             break;
         case COLO_PROXY_LINK_LOST:

@@ -97,7 +97,8 @@ int xl_set_proxyscript(const char *what, const char *text, struct colo_config *c
                          "%s is \"%.64s\"; it must be a path of letters, digits and ._/+-, or a "
                          "name in " SCRIPTS,
                          what, text);
-    strcpy(stpcpy(c->proxyscript, folder), text);
+    memcpy(c->proxyscript, folder, strlen(folder));
+    memcpy(c->proxyscript + strlen(folder), text, strlen(text) + 1);
     return 0;
 }
 
