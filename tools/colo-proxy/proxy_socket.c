@@ -39,13 +39,10 @@ static int resolve(const char *host, uint16_t port, int flags, struct addrinfo *
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage ss = {0};
-    socklen_t len = sizeof(ss);
+    struct sockaddr_in6 sin6 = {0}; /* the port is where sockaddr_in has it, too */
+    socklen_t len = sizeof(sin6);
 
-    if (getsockname(fd, (struct sockaddr *)&ss, &len))
-        return 0;
-    /* sin_port and sin6_port are at the same place */
-    return ntohs(((struct sockaddr_in *)&ss)->sin_port);
+    return getsockname(fd, (struct sockaddr *)&sin6, &len) ? 0 : ntohs(sin6.sin6_port);
 }
 
 static int listen_at(const struct addrinfo *a, const char *device, int *fd, struct colo_err *err)
