@@ -108,8 +108,10 @@ class World:
         """The guest is the secondary's now and runs there; returns its status."""
         protection.wait_taken_over(deadline)
         assert set(self.s.domains()) == {self.guest.name}
-        status = sessions(self.s)[self.guest.name]
-        assert (status["role"], status["state"]) == ("secondary", "UNPROTECTED"), status
+        # the name comes first, then the announcements
+        status = protection.wait_status(lambda s: s["state"] == "UNPROTECTED", deadline,
+                                        "the end of the takeover", peer=True)
+        assert status["role"] == "secondary", status
         assert "took over" in status["policy"] and status["takeover_ns"] > 0, status
         return status
 
