@@ -21,11 +21,10 @@
 #ifndef PROXY_H
 #define PROXY_H
 
-#include <net/if.h>
-
 #include "colo_compare.h"
 #include "colo_rewrite.h"
 #include "proxy_link.h"
+#include "proxy_links.h"
 
 #define PROXY_PENDING 8 /* connections that have not said HELLO yet */
 
@@ -39,11 +38,8 @@ enum proxy_phase {
 const char *proxy_phase_name(enum proxy_phase phase);
 
 struct proxy_nic {
-    char tap[IFNAMSIZ];    /* the guest's, "vif5.0-emu" */
-    char guest[IFNAMSIZ];  /* ours beside it, "vif5.0-cg" */
-    char port[IFNAMSIZ];   /* ours for the bridge, "vif5.0-cb" */
-    char bridge[IFNAMSIZ]; /* "" when it is on none */
-    int guest_fd, port_fd;
+    struct proxy_links links;
+    int guest_fd, port_fd;        /* of links.guest and links.port */
     bool guest_idle, port_idle;   /* not polled now */
     bool guest_gone, port_gone;   /* the tap has vanished */
     struct colo_compare *compare; /* primary */

@@ -33,9 +33,8 @@ int proxy_control_listen(struct proxy_daemon *d, struct colo_err *err)
     return proxy_watch(d, d->control_fd, WATCH_CONTROL, 0, EPOLLIN, err);
 }
 
-void proxy_control_close(struct proxy_daemon *d, struct proxy_client *c)
+void proxy_control_close(struct proxy_client *c)
 {
-    (void)d;
     if (c->fd >= 0)
         close(c->fd);
     free(c->in);
@@ -60,7 +59,7 @@ void proxy_control_accept(struct proxy_daemon *d)
     c->fd = fd;
     c->in = malloc(PROXY_LINE_MAX);
     if (!c->in || proxy_watch(d, fd, WATCH_CLIENT, (uint32_t)(c - d->client), EPOLLIN, NULL))
-        proxy_control_close(d, c);
+        proxy_control_close(c);
 }
 
 /* False: the client is gone. */
@@ -75,7 +74,7 @@ static bool flush(struct proxy_daemon *d, struct proxy_client *c)
         if (n < 0 && errno == EAGAIN)
             break;
         if (n < 0) {
-            proxy_control_close(d, c);
+            proxy_control_close(c);
             return false;
         }
         memmove(c->out, c->out + n, c->out_len - (size_t)n);
@@ -95,7 +94,7 @@ static bool say(struct proxy_daemon *d, struct proxy_client *c, const char *line
     if (c->out_len + len + 1 <= PROXY_REPLY_MAX)
         larger = realloc(c->out, c->out_len + len + 1);
     if (!larger) {
-        proxy_control_close(d, c);
+        proxy_control_close(c);
         return false;
     }
     c->out = larger;
@@ -118,7 +117,7 @@ static bool serve(struct proxy_daemon *d, struct proxy_client *c)
         there = reply && say(d, c, reply);
         free(reply);
         if (!there) {
-            proxy_control_close(d, c);
+            proxy_control_close(c);
             return false;
         }
         c->in_len -= (uint32_t)len + 1;
@@ -145,7 +144,7 @@ void proxy_control_ready(struct proxy_daemon *d, struct proxy_client *c, uint32_
                 return;
         }
         if (n <= 0 || c->in_len == PROXY_LINE_MAX) {
-            proxy_control_close(d, c);
+            proxy_control_close(c);
             return;
         }
     }

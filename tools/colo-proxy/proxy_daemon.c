@@ -3,39 +3,19 @@
 #include "proxy_daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
-
-#include "proxy_links.h"
 
 #define EVENTS       64
 #define ASIDE_PERIOD (1000 * COLO_MS)
-
-void proxy_log(const char *fmt, ...)
-{
-    struct timespec ts;
-    struct tm tm;
-    char text[900], stamp[32];
-    va_list ap;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    localtime_r(&ts.tv_sec, &tm);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "%s.%03ld [%d] %s\n", stamp, ts.tv_nsec / 1000000, (int)getpid(), text);
-}
+#define ALONE_LIMIT  (30 * 1000 * COLO_MS)
 
 int proxy_watch(struct proxy_daemon *d, int fd, enum proxy_watch what, uint32_t index,
                 uint32_t events, struct colo_err *err)
@@ -88,11 +68,11 @@ static void tell_divergence(struct proxy_daemon *d, struct proxy_nic *nic)
     const struct colo_divergence *v = &nic->last;
     struct colo_json_gen *g = event("checkpoint");
 
-    proxy_log("checkpoint %" PRIu64 " wanted for %s: %s: %s %s", d->proxy.checkpoint + 1, nic->tap,
-              colo_why_name(v->why), v->flow, v->text);
+    proxy_log("checkpoint %" PRIu64 " wanted for %s: %s: %s %s", d->proxy.checkpoint + 1,
+              nic->links.tap, colo_why_name(v->why), v->flow, v->text);
     if (g) {
         colo_json_put_str(g, "why", colo_why_name(v->why));
-        colo_json_put_str(g, "nic", nic->tap);
+        colo_json_put_str(g, "nic", nic->links.tap);
         colo_json_put_str(g, "flow", v->flow);
         colo_json_put_str(g, "text", v->text);
     }
@@ -113,7 +93,6 @@ static void link_is_up(struct proxy_daemon *d, uint32_t index)
 {
     d->proxy.link = d->pending[index];
     d->pending[index] = NULL;
-    d->link_said = true;
     for (uint32_t i = 0; i < PROXY_PENDING; i++) {
         proxy_link_free(d->pending[i]);
         d->pending[i] = NULL;
@@ -121,8 +100,7 @@ static void link_is_up(struct proxy_daemon *d, uint32_t index)
     if (d->listen_fd >= 0)
         close(d->listen_fd);
     d->listen_fd = -1;
-    proxy_watch(d, proxy_link_fd(d->proxy.link), WATCH_LINK, 0, proxy_link_events(d->proxy.link),
-                NULL);
+    d->link_events = 0; /* of this fd nothing was waited for as WATCH_LINK */
     proxy_log("the link to the other proxy is up");
     send_event(d, event("link-up"));
 }
@@ -230,6 +208,7 @@ static void dispatch(struct proxy_daemon *d, const struct epoll_event *ev)
 static void set_interest(struct proxy_daemon *d)
 {
     struct proxy *p = &d->proxy;
+    uint32_t link;
 
     for (uint32_t i = 0; i < p->nr_nics; i++) {
         struct proxy_nic *nic = &p->nic[i];
@@ -247,10 +226,12 @@ static void set_interest(struct proxy_daemon *d)
         if (d->pending[i])
             proxy_watch(d, proxy_link_fd(d->pending[i]), WATCH_PENDING, i,
                         proxy_link_events(d->pending[i]), NULL);
-    if (p->link)
-        proxy_watch(d, proxy_link_fd(p->link), WATCH_LINK, 0,
-                    proxy_link_events(p->link) & (proxy_reads_link(p) ? ~0u : ~(uint32_t)EPOLLIN),
-                    NULL);
+    if (!p->link)
+        return;
+    link = proxy_link_events(p->link) & (proxy_reads_link(p) ? ~0u : ~(uint32_t)EPOLLIN);
+    if (link != d->link_events &&
+        proxy_watch(d, proxy_link_fd(p->link), WATCH_LINK, 0, link, NULL) == 0)
+        d->link_events = link;
 }
 
 static colo_time earlier(colo_time a, colo_time b)
@@ -273,23 +254,19 @@ static colo_time next_deadline(const struct proxy_daemon *d)
         t = earlier(t, proxy_link_deadline(p->link));
     if (p->phase == PROXY_PHASE_TAKEN)
         t = earlier(t, d->check_aside);
-    return t;
+    return earlier(t, d->alone_at);
 }
 
 int proxy_step_aside(struct proxy_daemon *d, struct colo_err *err)
 {
     struct proxy *p = &d->proxy;
     struct colo_err *first = err;
-    struct proxy_links l;
     int rc = 0;
 
     if (p->secondary && p->phase == PROXY_PHASE_LOCKSTEP)
         p->phase = PROXY_PHASE_PASS; /* what a copy that is given up sends is dropped */
     for (uint32_t i = 0; i < p->nr_nics; i++) {
-        memcpy(l.tap, p->nic[i].tap, sizeof(l.tap));
-        memcpy(l.guest, p->nic[i].guest, sizeof(l.guest));
-        memcpy(l.port, p->nic[i].port, sizeof(l.port));
-        if (proxy_links_aside(&l, d->rejoin, first)) {
+        if (proxy_links_aside(&p->nic[i].links, d->rejoin, first)) {
             first = NULL;
             rc = -1;
         }
@@ -298,11 +275,10 @@ int proxy_step_aside(struct proxy_daemon *d, struct colo_err *err)
         p->phase = PROXY_PHASE_ASIDE;
     proxy_drain(p);
     for (uint32_t i = 0; i < p->nr_nics; i++) {
-        memcpy(l.tap, p->nic[i].tap, sizeof(l.tap));
-        memcpy(l.guest, p->nic[i].guest, sizeof(l.guest));
-        memcpy(l.port, p->nic[i].port, sizeof(l.port));
+        const struct proxy_links links = p->nic[i].links;
+
         proxy_nic_fini(&p->nic[i]);
-        if (proxy_links_remove(&l, first)) {
+        if (proxy_links_remove(&links, first)) {
             first = NULL;
             rc = -1;
         }
@@ -325,6 +301,32 @@ static void maybe_aside(struct proxy_daemon *d)
         tell_error(d, "aside-failed", &err);
     proxy_log("no connection needs rewriting any more: stepped aside");
     send_event(d, event("aside"));
+    d->quit = true;
+}
+
+static bool watched(const struct proxy_daemon *d)
+{
+    for (uint32_t i = 0; i < PROXY_CLIENTS; i++)
+        if (d->client[i].fd >= 0 && d->client[i].watches)
+            return true;
+    return false;
+}
+
+/* Session and monitor were killed: nobody will ever let out what we hold.  The guest runs on. */
+static void maybe_alone(struct proxy_daemon *d)
+{
+    struct proxy *p = &d->proxy;
+    struct colo_err err = {0};
+
+    if (p->phase >= PROXY_PHASE_TAKEN || watched(d))
+        d->alone_at = p->now + d->alone_limit;
+    if (p->now < d->alone_at)
+        return;
+    proxy_log("no session and no monitor is there any more: ending");
+    d->rejoin = !p->secondary;
+    proxy_pass(p);
+    if (proxy_step_aside(d, &err))
+        proxy_log("%s", err.msg);
     d->quit = true;
 }
 
@@ -351,6 +353,7 @@ static void pass_time(struct proxy_daemon *d)
         if (d->pending[i] && proxy_link_advance(d->pending[i], p->now, &err))
             pending_ready(d, i);
     maybe_aside(d);
+    maybe_alone(d);
 }
 
 static int loop(struct proxy_daemon *d, struct colo_err *err)
@@ -377,33 +380,7 @@ static int loop(struct proxy_daemon *d, struct colo_err *err)
     return 0;
 }
 
-/* The child only returns. */
-static int go_to_background(const char *log, struct colo_err *err)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC), out;
-    pid_t pid;
-
-    if (null < 0)
-        return colo_fail_errno(err, errno, "/dev/null");
-    out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640) : -1;
-    if (out < 0)
-        out = fcntl(null, F_DUPFD_CLOEXEC, 3); /* a guest without a log is better than none */
-    pid = fork();
-    if (pid < 0)
-        return colo_fail_errno(err, errno, "fork");
-    if (pid > 0)
-        _exit(0);
-    setsid();
-    if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-        dup2(out, STDERR_FILENO) < 0)
-        return colo_fail_errno(err, errno, "dup2");
-    close(null);
-    close(out);
-    return chdir("/") ? colo_fail_errno(err, errno, "/") : 0;
-}
-
-int proxy_daemon_run(const char *control_path, bool background, const char *log,
-                     struct colo_err *err)
+int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err)
 {
     struct proxy_daemon *d = calloc(1, sizeof(*d));
     int rc = -1;
@@ -411,20 +388,23 @@ int proxy_daemon_run(const char *control_path, bool background, const char *log,
     if (!d)
         return colo_fail_errno(err, ENOMEM, "the proxy");
     signal(SIGPIPE, SIG_IGN);
-    d->control_path = control_path;
+    d->control_path = run->control_path;
     d->control_fd = d->listen_fd = -1;
     for (int i = 0; i < PROXY_CLIENTS; i++)
         d->client[i].fd = -1;
     for (int i = 0; i < PROXY_MAX_NICS; i++)
         d->proxy.nic[i].guest_fd = d->proxy.nic[i].port_fd = -1;
+    d->alone_limit = run->alone_limit ? run->alone_limit : ALONE_LIMIT;
+    d->alone_at = colo_now() + d->alone_limit;
     d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (d->epoll_fd < 0)
         colo_fail_errno(err, errno, "epoll_create");
-    else if (proxy_control_listen(d, err) == 0 && (!background || go_to_background(log, err) == 0))
+    else if (proxy_control_listen(d, err) == 0 &&
+             (!run->background || proxy_background(run->log, err) == 0))
         rc = loop(d, err);
 
     for (int i = 0; i < PROXY_CLIENTS; i++)
-        proxy_control_close(d, &d->client[i]);
+        proxy_control_close(&d->client[i]);
     for (int i = 0; i < PROXY_PENDING; i++)
         proxy_link_free(d->pending[i]);
     proxy_link_free(d->proxy.link);
@@ -434,7 +414,7 @@ int proxy_daemon_run(const char *control_path, bool background, const char *log,
         close(d->listen_fd);
     if (d->control_fd >= 0) {
         close(d->control_fd);
-        unlink(control_path);
+        unlink(run->control_path);
     }
     if (d->epoll_fd >= 0)
         close(d->epoll_fd);

@@ -29,28 +29,39 @@ struct proxy_daemon {
     const char *control_path;
     struct proxy_client client[PROXY_CLIENTS];
     struct proxy_link *pending[PROXY_PENDING]; /* not up yet */
-    bool link_said;                            /* that the link is up */
+    uint32_t link_events;                      /* what the link is polled for */
     colo_time check_aside;                     /* when to look whether rewriting is over */
-    bool rejoin; /* on the way out, the guest's taps go back on their bridge */
+    colo_time alone_limit;
+    colo_time alone_at; /* when to end should nobody watch until then */
+    bool rejoin;        /* on the way out, the guest's taps go back on their bridge */
     bool quit;
 };
 
-/*
- * Returns when it is told to end, or has stepped aside.  background: as soon as requests are taken,
- * the calling process exits with status 0, and a child goes on in a session of its own, with its
- * messages in the file `log` (NULL, or one that cannot be opened: nowhere).
- */
-int proxy_daemon_run(const char *control_path, bool background, const char *log,
-                     struct colo_err *err);
+struct proxy_run {
+    const char *control_path;
+    const char *log; /* NULL, or one that cannot be opened: messages go nowhere */
+    /* As soon as requests are taken the calling process exits with status 0, and a child goes on in
+     * a session of its own. */
+    bool background;
+    colo_time alone_limit; /* before a takeover: without anybody who watches; 0 means 30 s */
+};
 
+/* Returns when it is told to end, has stepped aside, or was alone for too long. */
+int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err);
+
+/* ---- proxy_process.c ---- */
 /* One line to stderr, with the time. */
 void proxy_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Exit, and let a child return in a session of its own, with its messages in `log` (NULL: none). */
+int proxy_background(const char *log, struct colo_err *err);
+/* Keep CAP_NET_ADMIN, for taps and what they are wired with; no program that is run gets more. */
+int proxy_drop_privileges(struct colo_err *err);
 
 /* ---- proxy_control.c: who asks ---- */
 int proxy_control_listen(struct proxy_daemon *d, struct colo_err *err);
 void proxy_control_accept(struct proxy_daemon *d);
 void proxy_control_ready(struct proxy_daemon *d, struct proxy_client *c, uint32_t events);
-void proxy_control_close(struct proxy_daemon *d, struct proxy_client *c);
+void proxy_control_close(struct proxy_client *c);
 /* One line of JSON to every client that watches; frees it. */
 void proxy_control_event(struct proxy_daemon *d, char *line);
 

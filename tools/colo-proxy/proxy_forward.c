@@ -103,15 +103,15 @@ static void send_on_link(struct proxy *p, struct proxy_nic *nic, enum proxy_msg 
 
 /* ---- from the guest ---- */
 
-/* False: the engine has no room, and keeps the frame for later. */
-static bool guest_frame(struct proxy *p, struct proxy_nic *nic, uint8_t *frame, uint32_t len)
+/* One for which the engine has no room is kept for later. */
+static void guest_frame(struct proxy *p, struct proxy_nic *nic, uint8_t *frame, uint32_t len)
 {
     if (!p->secondary) {
-        if (colo_compare_primary(nic->compare, frame, len, p->now) == 0)
-            return true;
-        memmove(nic->refused, frame, len);
-        nic->refused_len = len;
-        return false;
+        if (colo_compare_primary(nic->compare, frame, len, p->now)) {
+            memmove(nic->refused, frame, len);
+            nic->refused_len = len;
+        }
+        return;
     }
     switch (p->phase) {
     case PROXY_PHASE_LOCKSTEP:
@@ -128,7 +128,6 @@ static bool guest_frame(struct proxy *p, struct proxy_nic *nic, uint8_t *frame, 
         nic->stale++;
         break;
     }
-    return true;
 }
 
 bool proxy_reads_guest(const struct proxy *p, const struct proxy_nic *nic)
@@ -144,7 +143,7 @@ int proxy_from_guest(struct proxy *p, struct proxy_nic *nic, struct colo_err *er
     int n;
 
     for (int i = 0; i < BATCH && proxy_reads_guest(p, nic); i++) {
-        n = get_frame(p, nic->guest_fd, nic->guest, err);
+        n = get_frame(p, nic->guest_fd, nic->links.guest, err);
         if (n <= 0)
             return n;
         nic->from_guest++;
@@ -177,7 +176,7 @@ int proxy_from_bridge(struct proxy *p, struct proxy_nic *nic, struct colo_err *e
     int n;
 
     for (int i = 0; i < BATCH && proxy_reads_bridge(p, nic); i++) {
-        n = get_frame(p, nic->port_fd, nic->port, err);
+        n = get_frame(p, nic->port_fd, nic->links.port, err);
         if (n <= 0)
             return n;
         if (p->secondary) {

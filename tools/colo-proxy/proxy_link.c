@@ -43,7 +43,7 @@ struct proxy_link {
     bool shaken, up; /* TLS is there; HELLO has come */
     bool want_write; /* the handshake waits for room in the socket */
     struct colo_err lost;
-    colo_time heard, pinged, now;
+    colo_time heard, pinged;
     uint64_t sent_messages, read_messages;
     uint8_t *in;
     uint32_t in_from, in_to; /* bytes that are here */
@@ -109,7 +109,7 @@ int proxy_link_new(int fd, const struct proxy_link_config *cfg, struct proxy_lin
     l->cfg = *cfg;
     if (l->cfg.silence == 0)
         l->cfg.silence = SILENCE;
-    l->now = l->heard = l->pinged = colo_now();
+    l->heard = l->pinged = colo_now();
     l->want_write = !cfg->secondary; /* the one that connects speaks first */
     l->in = malloc(IN_BYTES);
     if (!l->in) {
@@ -312,7 +312,7 @@ static int shake(struct proxy_link *l, struct colo_err *err)
     if (r < 0)
         return tls_failed(l, r, err);
     l->shaken = true;
-    l->heard = l->now = colo_now();
+    l->heard = colo_now();
     say_hello(l);
     return 1;
 }
@@ -417,7 +417,7 @@ int proxy_link_next(struct proxy_link *l, struct proxy_link_event *ev, struct co
         if (n <= 0)
             return tls_failed(l, (int)n, err);
         l->in_to += (uint32_t)n;
-        l->heard = l->now = colo_now();
+        l->heard = colo_now();
     }
 }
 
@@ -427,7 +427,6 @@ int proxy_link_advance(struct proxy_link *l, colo_time now, struct colo_err *err
 {
     if (l->lost.cls != COLO_OK)
         return lose(l, COLO_OK, "", err);
-    l->now = now;
     if (now - l->heard >= l->cfg.silence)
         return lose(l, COLO_ERR_PEER_SILENT, "nothing was heard for too long", err);
     if (l->shaken && now - l->pinged >= l->cfg.silence / 5) {

@@ -10,13 +10,12 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
-#include <netlink/netlink.h>
-#include <netlink/route/link.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "libxl_colo_rtnl.h"
 #include "proxy_wire.h"
 
 #define ALIAS     "xen-colo tap=%s bridge=%s ingress=%s"
@@ -65,49 +64,14 @@ static int failed(struct colo_err *err, const char *what, const char *name, int 
     return colo_fail(err, COLO_ERR_LOCAL, "nic-link", "%s %s: %s", what, name, nl_geterror(r));
 }
 
-/* 1 = found, 0 = no such link, -1 */
-static int get_link(struct nl_sock *sk, int index, const char *name, struct rtnl_link **link,
-                    struct colo_err *err)
-{
-    int r = rtnl_link_get_kernel(sk, index, name, link);
-
-    if (r == 0)
-        return 1;
-    *link = NULL;
-    if (r == -NLE_NODEV || r == -NLE_OBJ_NOTFOUND)
-        return 0;
-    return failed(err, "looking at network link", name ? name : "by number", r);
-}
-
 static int need_link(struct nl_sock *sk, const char *name, struct rtnl_link **link,
                      struct colo_err *err)
 {
-    int rc = get_link(sk, 0, name, link, err);
+    int rc = colo_rtnl_link(sk, 0, name, link, err);
 
     if (rc == 0)
         return colo_fail(err, COLO_ERR_LOCAL, "nic-missing", "there is no network link %s", name);
     return rc < 0 ? -1 : 0;
-}
-
-/* The name of the Linux bridge that the link is on; "" when it is on none. */
-static int bridge_of(struct nl_sock *sk, struct rtnl_link *link, char name[IFNAMSIZ],
-                     struct colo_err *err)
-{
-    int index = rtnl_link_get_master(link), rc;
-    struct rtnl_link *master;
-    const char *type;
-
-    name[0] = '\0';
-    if (index <= 0)
-        return 0;
-    rc = get_link(sk, index, NULL, &master, err);
-    if (rc <= 0)
-        return rc;
-    type = rtnl_link_get_type(master);
-    if (type && !strcmp(type, "bridge"))
-        snprintf(name, IFNAMSIZ, "%s", rtnl_link_get_name(master));
-    rtnl_link_put(master);
-    return 0;
 }
 
 static int join_bridge(struct nl_sock *sk, struct rtnl_link *link, const char *bridge,
@@ -159,7 +123,7 @@ static int dress(struct nl_sock *sk, const char *name, unsigned int mtu, const c
     struct nl_addr *mac;
     int fd, r = -NLE_NOMEM;
 
-    r = get_link(sk, 0, name, link, err);
+    r = colo_rtnl_link(sk, 0, name, link, err);
     if (r < 0)
         return -1;
     if (r == 0) {
@@ -217,8 +181,8 @@ static int wire(struct nl_sock *sk, const struct proxy_links *l, const char *bri
     bool mine;
     int rc = -1;
 
-    if (need_link(sk, l->tap, &tap, err) || bridge_of(sk, tap, on, err) ||
-        get_link(sk, 0, l->port, &port, err) < 0)
+    if (need_link(sk, l->tap, &tap, err) || colo_rtnl_bridge_of(sk, tap, on, err) < 0 ||
+        colo_rtnl_link(sk, 0, l->port, &port, err) < 0)
         goto out;
     /* what an earlier setup noted is still true: the tap is off its bridge since then */
     mine = read_note(port, &old);
@@ -255,7 +219,7 @@ out:
 
 int proxy_links_setup(const struct proxy_links *l, const char *bridge, struct colo_err *err)
 {
-    struct nl_sock *sk = proxy_wire_open(err);
+    struct nl_sock *sk = colo_rtnl_open(err);
     int rc;
 
     if (!sk)
@@ -273,14 +237,15 @@ int proxy_links_setup(const struct proxy_links *l, const char *bridge, struct co
 
 int proxy_links_aside(const struct proxy_links *l, bool rejoin, struct colo_err *err)
 {
-    struct nl_sock *sk = proxy_wire_open(err);
+    struct nl_sock *sk = colo_rtnl_open(err);
     struct rtnl_link *tap = NULL, *port = NULL;
     struct note n;
     int rc = -1;
 
     if (!sk)
         return -1;
-    if (get_link(sk, 0, l->port, &port, err) < 0 || get_link(sk, 0, l->tap, &tap, err) < 0)
+    if (colo_rtnl_link(sk, 0, l->port, &port, err) < 0 ||
+        colo_rtnl_link(sk, 0, l->tap, &tap, err) < 0)
         goto out;
     rc = 0;
     if (!tap || !read_note(port, &n))
@@ -299,7 +264,7 @@ out:
 static int remove_link(struct nl_sock *sk, const char *name, struct colo_err *err)
 {
     struct rtnl_link *link;
-    int rc = get_link(sk, 0, name, &link, err), r;
+    int rc = colo_rtnl_link(sk, 0, name, &link, err), r;
 
     if (rc <= 0)
         return rc;
@@ -312,7 +277,7 @@ static int remove_link(struct nl_sock *sk, const char *name, struct colo_err *er
 
 int proxy_links_remove(const struct proxy_links *l, struct colo_err *err)
 {
-    struct nl_sock *sk = proxy_wire_open(err);
+    struct nl_sock *sk = colo_rtnl_open(err);
     int rc;
 
     if (!sk)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* colo-proxy(8) */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,23 +61,33 @@ static int teardown(int argc, char **argv)
     return rc ? complain(&err) : 0;
 }
 
-static int run(int argc, char **argv)
+static int be_a_proxy(int argc, char **argv)
 {
     bool foreground = argc > 2 && !strcmp(argv[2], "-f");
     char **arg = argv + 2 + foreground;
     int args = argc - 2 - foreground;
+    struct proxy_run run = {0};
     struct colo_err err;
 
     if (args < 1 || args > 2 - foreground)
         return usage(stderr);
-    return proxy_daemon_run(arg[0], !foreground, args > 1 ? arg[1] : NULL, &err) ? complain(&err)
-                                                                                 : 0;
+    /* what a caller had open: a peer that waits for the end of a connection must not wait for us */
+    if (close_range(STDERR_FILENO + 1, ~0u, 0) && errno != ENOSYS) {
+        perror("colo-proxy");
+        return 1;
+    }
+    if (proxy_drop_privileges(&err))
+        return complain(&err);
+    run.control_path = arg[0];
+    run.log = args > 1 ? arg[1] : NULL;
+    run.background = !foreground;
+    return proxy_daemon_run(&run, &err) ? complain(&err) : 0;
 }
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "run"))
-        return run(argc, argv);
+        return be_a_proxy(argc, argv);
     if (argc > 1 && !strcmp(argv[1], "setup"))
         return setup(argc, argv);
     if (argc > 1 && !strcmp(argv[1], "teardown"))

@@ -8,7 +8,6 @@
 #include <uuid/uuid.h>
 
 #include "proxy_daemon.h"
-#include "proxy_links.h"
 
 typedef int request(struct proxy_daemon *d, const struct colo_json *q, struct colo_json_gen *g,
                     struct colo_err *err);
@@ -56,7 +55,7 @@ static int link_request(struct proxy_daemon *d, const struct colo_json *q, struc
     int64_t silence = colo_json_get_int(q, "silence_ms", 0);
     uint16_t port;
 
-    if (d->link_said || d->listen_fd >= 0 || d->pending[0] || d->proxy.link)
+    if (d->proxy.link_lost || d->listen_fd >= 0 || d->pending[0] || d->proxy.link)
         return colo_fail(err, COLO_ERR_PROTOCOL, "proxy-phase", "there is a link already");
     if (!role || (strcmp(role, "primary") != 0 && strcmp(role, "secondary") != 0))
         return bad(err, "role");
@@ -92,16 +91,12 @@ static int add_nic(struct proxy_daemon *d, const char *vif, struct colo_err *err
     struct proxy *p = &d->proxy;
     uint32_t i = p->nr_nics;
     struct proxy_nic *nic = &p->nic[i];
-    struct proxy_links l;
 
-    if (proxy_links_name(vif, &l, err))
+    if (proxy_links_name(vif, &nic->links, err))
         return -1;
-    memcpy(nic->tap, l.tap, sizeof(nic->tap));
-    memcpy(nic->guest, l.guest, sizeof(nic->guest));
-    memcpy(nic->port, l.port, sizeof(nic->port));
     p->nr_nics++;
-    if (proxy_tap_open(nic->port, &nic->port_fd, err) ||
-        proxy_tap_open(nic->guest, &nic->guest_fd, err) ||
+    if (proxy_tap_open(nic->links.port, &nic->port_fd, err) ||
+        proxy_tap_open(nic->links.guest, &nic->guest_fd, err) ||
         proxy_nic_start(p, nic, &d->limits, err) ||
         proxy_watch(d, nic->guest_fd, WATCH_GUEST, i, EPOLLIN, err))
         return -1;

@@ -46,7 +46,7 @@ static void put_rewriter(const struct colo_rewrite *r, struct colo_json_gen *g)
 static void put_nic(const struct proxy_nic *nic, struct colo_json_gen *g)
 {
     colo_json_open(g, NULL);
-    colo_json_put_str(g, "tap", nic->tap);
+    colo_json_put_str(g, "tap", nic->links.tap);
     colo_json_put_int(g, "from_guest", (int64_t)nic->from_guest);
     colo_json_put_int(g, "from_guest_bytes", (int64_t)nic->from_guest_bytes);
     colo_json_put_int(g, "to_guest", (int64_t)nic->to_guest);

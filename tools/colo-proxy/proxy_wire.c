@@ -18,19 +18,6 @@
 #define HANDLE         0xc0
 #define INGRESS_HANDLE 0xffff0000u /* ffff:0, as for every ingress qdisc */
 
-struct nl_sock *proxy_wire_open(struct colo_err *err)
-{
-    struct nl_sock *sk = nl_socket_alloc();
-    int r = sk ? nl_connect(sk, NETLINK_ROUTE) : -NLE_NOMEM;
-
-    if (r < 0) {
-        colo_fail(err, COLO_ERR_LOCAL, NULL, "rtnetlink: %s", nl_geterror(r));
-        nl_socket_free(sk);
-        return NULL;
-    }
-    return sk;
-}
-
 static int failed(struct colo_err *err, const char *what, struct rtnl_link *link, int r)
 {
     return colo_fail(err, COLO_ERR_LOCAL, "nic-link", "%s of network link %s: %s", what,

@@ -9,8 +9,6 @@
 
 #include "colo_err.h"
 
-struct nl_sock *proxy_wire_open(struct colo_err *err);
-
 /* A plain queue of so many frames: others drop what nobody has read for some milliseconds. */
 int proxy_wire_queue(struct nl_sock *sk, struct rtnl_link *link, int frames, struct colo_err *err);
 

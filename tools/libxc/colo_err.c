@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* For static analysis they are macros. */
 #undef colo_fail
@@ -108,6 +109,19 @@ colo_time colo_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (colo_time)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+const char *colo_stamp(char stamp[COLO_STAMP])
+{
+    struct timespec ts;
+    struct tm tm;
+    size_t n;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    localtime_r(&ts.tv_sec, &tm);
+    n = strftime(stamp, COLO_STAMP, "%Y-%m-%d %H:%M:%S", &tm);
+    snprintf(stamp + n, COLO_STAMP - n, ".%03ld [%d]", ts.tv_nsec / 1000000, (int)getpid());
+    return stamp;
 }
 
 colo_time colo_deadline(colo_time timeout, colo_time limit)

@@ -24,7 +24,6 @@ struct colo_config {
     bool takeover_on_silence; /* secondary's policy without a fence command; default true */
     bool force;               /* -F: hosts may differ in the versions of Xen and QEMU */
     char proxyscript[128];    /* wires NICs to colo-proxy; "" = output is not compared */
-    uint32_t silent_ms;       /* one copy's output waits so long for the other's; 0 = default */
 };
 void colo_config_defaults(struct colo_config *c);
 

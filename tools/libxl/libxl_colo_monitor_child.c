@@ -108,19 +108,11 @@ static char *pass_on(struct mon *m, enum colo_monitor_cmd cmd)
     return strdup("{\"ok\":true}");
 }
 
-/* After a takeover: its proxy removes its socket when no connection needs it any more. */
-static bool proxy_needed(const struct mon *m)
-{
-    const char *socket = m->c.sh->recovery.net.socket;
-
-    return socket[0] && !access(socket, F_OK);
-}
-
 static char *retire(struct mon *m)
 {
     if (m->phase == PHASE_SERVING)
         return reply_error("already-protected", "the guest is protected by another session");
-    if (proxy_needed(m))
+    if (colo_monitor_proxy_needed(m))
         return reply_error("proxy-busy",
                            "connections from before the takeover need the proxy that carried them "
                            "over: try again when they have ended");
@@ -282,6 +274,7 @@ static void hear_worker(struct mon *m)
         send_session(m, COLO_MSG_WATCHING, msg.value, NULL);
         if (!m->reprotect)
             drop_session(m);
+        colo_monitor_proxy_watch(m); /* now that the worker is done with it */
         break;
     case COLO_MSG_REBOOTED:
         follow_domid(m, msg.value);
@@ -317,7 +310,7 @@ static void hear_signal(struct mon *m)
 
 static void loop(struct mon *m)
 {
-    struct pollfd fds[5];
+    struct pollfd fds[6];
     int r;
 
     for (;;) {
@@ -327,7 +320,8 @@ static void loop(struct mon *m)
         fds[3] = (struct pollfd){.fd = term_pipe[0], .events = POLLIN};
         fds[4] =
             (struct pollfd){.fd = m->control ? colo_control_fd(m->control) : -1, .events = POLLIN};
-        r = poll(fds, 5, m->phase == PHASE_RETIRED ? colo_poll_ms(m->end_at) : -1);
+        fds[5] = (struct pollfd){.fd = colo_monitor_proxy_fd(m), .events = POLLIN};
+        r = poll(fds, 6, m->phase == PHASE_RETIRED ? colo_poll_ms(m->end_at) : -1);
         if (r < 0)
             continue;
         if (m->phase == PHASE_RETIRED && colo_now() >= m->end_at)
@@ -340,6 +334,8 @@ static void loop(struct mon *m)
             end_on_signal(m);
         if (m->c.fd >= 0 && (fds[0].revents || fds[1].revents))
             hear_session(m, fds[1].revents != 0);
+        if (fds[5].revents && m->px)
+            colo_monitor_proxy_ready(m);
         if (fds[4].revents && m->control)
             colo_control_serve(m->control);
     }

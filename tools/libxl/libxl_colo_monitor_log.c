@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOG_DIR  "/var/log/xen"
@@ -55,23 +54,28 @@ void colo_monitor_detach(struct colo_monitor_child *c)
     close(null);
 }
 
-void colo_monitor_log_open(const struct colo_monitor_child *c)
+void colo_log_path(char path[COLO_LOG_PATH], const char *prefix, const char *guest)
 {
-    static char now_open[256];
-    char path[256], name[128];
-    int fd;
+    int n = snprintf(path, COLO_LOG_PATH, LOG_DIR "/%.32s", prefix);
 
-    snprintf(name, sizeof(name), "%s", c->sh->recovery.name);
-    for (char *p = name; *p; p++) {
+    snprintf(path + n, COLO_LOG_PATH - (size_t)n, "%.128s.log", guest);
+    for (char *p = path + sizeof(LOG_DIR); *p; p++) {
         if (*p == '/' || (unsigned char)*p < ' ')
             *p = '_';
     }
+}
+
+void colo_monitor_log_open(const struct colo_monitor_child *c)
+{
+    static char now_open[COLO_LOG_PATH];
+    const char *guest = c->sh->recovery.name;
+    char path[COLO_LOG_PATH];
+    int fd;
+
     if (c->opts.logfile)
         snprintf(path, sizeof(path), "%s", c->opts.logfile);
-    else if (name[0])
-        snprintf(path, sizeof(path), LOG_DIR "/xl-colo-%s.log", name);
     else
-        snprintf(path, sizeof(path), LOG_DIR "/xl-colo.log");
+        colo_log_path(path, guest[0] ? "xl-colo-" : "xl-colo", guest);
     if (!strcmp(path, now_open))
         return;
 
@@ -86,16 +90,11 @@ void colo_monitor_log_open(const struct colo_monitor_child *c)
 
 void colo_monitor_log(const char *fmt, ...)
 {
-    char stamp[32], text[640];
-    struct timespec ts;
-    struct tm tm;
+    char stamp[COLO_STAMP], text[640];
     va_list ap;
 
-    clock_gettime(CLOCK_REALTIME, &ts);
-    localtime_r(&ts.tv_sec, &tm);
-    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    dprintf(STDERR_FILENO, "%s.%03ld [%d] %s\n", stamp, ts.tv_nsec / 1000000, (int)getpid(), text);
+    dprintf(STDERR_FILENO, "%s %s\n", colo_stamp(stamp), text);
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "libxl_colo_monitor.h"
+#include "libxl_colo_proxy.h"
 
 enum colo_monitor_msg_type {
     /* session to monitor */
@@ -54,7 +55,8 @@ struct mon {
     uint32_t control_domid;
     int work_fds[2]; /* pipe, struct colo_monitor_msg from the worker */
     colo_time end_at;
-    bool term; /* end when the worker is done with what it does */
+    struct colo_proxy *px; /* of a guest that was taken over; NULL = none, or none any more */
+    bool term;             /* end when the worker is done with what it does */
 
     /* the worker */
     pthread_t thread;
@@ -67,6 +69,12 @@ struct mon {
 
 /* Start the worker.  killed: undo first; reprotect: end, and tell, when the guest has rebooted. */
 void colo_monitor_work(struct mon *m, bool killed, bool reprotect);
+
+/* ---- libxl_colo_monitor_proxy.c ---- */
+void colo_monitor_proxy_watch(struct mon *m);   /* if a takeover left one */
+int colo_monitor_proxy_fd(const struct mon *m); /* -1 = none */
+void colo_monitor_proxy_ready(struct mon *m);   /* the fd is readable */
+bool colo_monitor_proxy_needed(const struct mon *m);
 
 /* The child's life. */
 void colo_monitor_child(const struct colo_monitor_child *c) __attribute__((noreturn));

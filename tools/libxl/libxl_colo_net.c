@@ -2,6 +2,7 @@
 #include "libxl_colo_net.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,7 @@
 #include <unistd.h>
 
 #include "libxl_colo_control.h"
-
-#define LOG_DIR "/var/log/xen"
+#include "libxl_colo_monitor_log.h"
 
 int colo_net_name(struct colo_net *net, const libxl_domain_config *cfg, uint32_t domid,
                   struct colo_err *err)
@@ -54,7 +54,7 @@ static const char *program(void)
 int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char *script,
                    const char *session, const char *guest, bool secondary, struct colo_err *err)
 {
-    char log[sizeof(LOG_DIR) + 160];
+    char log[COLO_LOG_PATH];
 
     if (colo_run_dir(err))
         return -1;
@@ -62,12 +62,8 @@ int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char 
     snprintf(undo->script, sizeof(undo->script), "%s", script);
     snprintf(undo->socket, sizeof(undo->socket), COLO_RUN_DIR "/proxy-%.36s-%c.sock", session,
              secondary ? 's' : 'p');
-    snprintf(log, sizeof(log), LOG_DIR "/xl-colo-proxy-%.128s.log", guest);
-    if (colo_proxy_start(program(), undo->socket, log, &net->px, err)) {
-        undo->socket[0] = '\0';
-        return -1;
-    }
-    return 0;
+    colo_log_path(log, "xl-colo-proxy-", guest);
+    return colo_proxy_start(program(), undo->socket, log, &net->px, err);
 }
 
 void colo_net_close(struct colo_net *net)
@@ -117,14 +113,12 @@ static int run_script(const char *script, const char *action, const char *vif,
     int fds[2], rc;
     pid_t pid;
 
-    if (pipe(fds))
+    if (pipe2(fds, O_CLOEXEC))
         return colo_fail_errno(err, errno, "pipe");
     pid = fork();
     if (pid == 0) {
         dup2(fds[1], STDOUT_FILENO);
         dup2(fds[1], STDERR_FILENO);
-        close(fds[0]);
-        close(fds[1]);
         setenv("vifname", vif, 1);
         setenv("COLO_PROXY", program(), 1);
         for (; settings && settings->name; settings++)
@@ -142,23 +136,23 @@ static int run_script(const char *script, const char *action, const char *vif,
     return rc;
 }
 
-/* The port takes the place of the guest's tap: it is what joins the bridge. */
-static void use_port(struct colo_nics *nics, uint32_t i, const char *vif)
+/* What is to join the bridge: the proxy's port ("-cb"), or the guest's tap itself ("-emu"). */
+static void join_with(struct colo_nics *nics, uint32_t i, const char *vif, const char *suffix)
 {
     struct colo_nic_link *tap = &nics->nic[i].link[0];
 
     if (tap->name[0])
-        snprintf(tap->name, sizeof(tap->name), "%.11s-cb", vif);
+        snprintf(tap->name, sizeof(tap->name), "%.11s%s", vif, suffix);
 }
 
 int colo_net_wire(struct colo_net *net, struct colo_nics *nics, const char *mode,
-                  uint32_t data_timeout_ms, struct colo_err *err)
+                  struct colo_err *err)
 {
     const char *vifs[COLO_MAX_NICS];
 
     for (uint32_t i = 0; i < net->n; i++)
         vifs[i] = net->vif[i];
-    if (colo_proxy_setup(net->px, vifs, net->n, mode, data_timeout_ms, err))
+    if (colo_proxy_setup(net->px, vifs, net->n, mode, 0, err))
         return -1;
     for (uint32_t i = 0; i < net->n; i++) {
         const char *bridge = nics ? nics->nic[i].link[0].bridge : net->bridge[i];
@@ -170,7 +164,7 @@ int colo_net_wire(struct colo_net *net, struct colo_nics *nics, const char *mode
         if (run_script(net->undo->script, "setup", net->vif[i], settings, err))
             return -1;
         if (nics)
-            use_port(nics, i, net->vif[i]);
+            join_with(nics, i, net->vif[i], "-cb");
     }
     return 0;
 }
@@ -225,7 +219,6 @@ int colo_net_event(void *net, bool *wanted, struct colo_err *err)
     while ((rc = colo_proxy_event(n->px, &ev, err)) > 0) {
         switch (ev.type) {
         case COLO_PROXY_CHECKPOINT:
-            snprintf(n->why, sizeof(n->why), "%s: %.160s", ev.why, ev.text);
             *wanted = true;
             break;
         case COLO_PROXY_LINK_LOST:
@@ -240,14 +233,6 @@ int colo_net_event(void *net, bool *wanted, struct colo_err *err)
     return rc;
 }
 
-static void use_tap(struct colo_nics *nics, uint32_t i, const char *vif)
-{
-    struct colo_nic_link *tap = &nics->nic[i].link[0];
-
-    if (tap->name[0])
-        snprintf(tap->name, sizeof(tap->name), "%.11s-emu", vif);
-}
-
 void colo_net_takeover(struct colo_net *net, struct colo_nics *nics)
 {
     struct colo_err ignored;
@@ -255,7 +240,7 @@ void colo_net_takeover(struct colo_net *net, struct colo_nics *nics)
     if (net->px && colo_proxy_takeover(net->px, &ignored) == 0)
         return;
     for (uint32_t i = 0; i < net->undo->n; i++)
-        use_tap(nics, i, net->undo->vif[i]);
+        join_with(nics, i, net->undo->vif[i], "-emu");
     colo_net_undo(net, net->undo, false, NULL);
 }
 

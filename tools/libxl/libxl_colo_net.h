@@ -14,7 +14,6 @@
 struct colo_net {
     struct colo_proxy *px; /* NULL = this session has no proxy */
     struct colo_net_undo *undo;
-    char why[200]; /* of the last checkpoint that was wanted */
     uint32_t n;
     char vif[COLO_MAX_NICS][IFNAMSIZ];
     char bridge[COLO_MAX_NICS][IFNAMSIZ]; /* of the configuration; "" = it names none */
@@ -24,7 +23,8 @@ struct colo_net {
 int colo_net_name(struct colo_net *net, const libxl_domain_config *cfg, uint32_t domid,
                   struct colo_err *err);
 
-/* Start this host's proxy. `undo` must outlive everything. */
+/* Start this host's proxy.  `undo` must outlive everything, and is for colo_net_undo also after a
+ * failure. */
 int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char *script,
                    const char *session, const char *guest, bool secondary, struct colo_err *err);
 
@@ -33,7 +33,7 @@ int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char 
  * isolated, then name the proxy's ports as what is to join the bridges at takeover.
  */
 int colo_net_wire(struct colo_net *net, struct colo_nics *nics, const char *mode,
-                  uint32_t data_timeout_ms, struct colo_err *err);
+                  struct colo_err *err);
 
 /* Wait until the two proxies have found each other. */
 int colo_net_wait_link(struct colo_net *net, int cancel_fd, colo_time deadline,

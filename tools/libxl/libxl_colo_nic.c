@@ -9,43 +9,13 @@
 #include <string.h>
 
 #include <linux/neighbour.h>
-#include <netlink/netlink.h>
-#include <netlink/route/link.h>
 #include <netlink/route/neighbour.h>
 
 #include "libxl_colo_announce.h"
 #include "libxl_colo_nic.h"
+#include "libxl_colo_rtnl.h"
 
 enum { TAP, VIF, NLINKS };
-
-static struct nl_sock *open_netlink(struct colo_err *err)
-{
-    struct nl_sock *sk = nl_socket_alloc();
-    int r = sk ? nl_connect(sk, NETLINK_ROUTE) : -NLE_NOMEM;
-
-    if (r < 0) {
-        colo_fail(err, COLO_ERR_LOCAL, NULL, "rtnetlink: %s", nl_geterror(r));
-        nl_socket_free(sk);
-        return NULL;
-    }
-    return sk;
-}
-
-/* 1 = found, 0 = no such link, -1 = error. name NULL: by index. */
-static int get_link(struct nl_sock *sk, int index, const char *name, struct rtnl_link **link,
-                    struct colo_err *err)
-{
-    int r = rtnl_link_get_kernel(sk, index, name, link);
-
-    if (r == 0)
-        return 1;
-    *link = NULL;
-    if (r == -NLE_NODEV || r == -NLE_OBJ_NOTFOUND)
-        return 0;
-    if (name)
-        return colo_fail(err, COLO_ERR_LOCAL, NULL, "network link %s: %s", name, nl_geterror(r));
-    return colo_fail(err, COLO_ERR_LOCAL, NULL, "network link %d: %s", index, nl_geterror(r));
-}
 
 static int set_up(struct nl_sock *sk, struct rtnl_link *link, bool up, struct colo_err *err)
 {
@@ -66,28 +36,6 @@ static int set_up(struct nl_sock *sk, struct rtnl_link *link, bool up, struct co
     return 0;
 }
 
-/* Which Linux bridge is the link on?  An OVS port, too, has a master, of another type. */
-static int note_bridge(struct nl_sock *sk, struct rtnl_link *link, struct colo_nic_link *l,
-                       struct colo_err *err)
-{
-    struct rtnl_link *master;
-    const char *type;
-    int index = rtnl_link_get_master(link), r;
-
-    if (index <= 0)
-        return 0;
-    r = get_link(sk, index, NULL, &master, err);
-    if (r <= 0)
-        return r;
-    type = rtnl_link_get_type(master);
-    if (type && !strcmp(type, "bridge")) {
-        snprintf(l->bridge, sizeof(l->bridge), "%s", rtnl_link_get_name(master));
-        l->bridge_index = index;
-    }
-    rtnl_link_put(master);
-    return 0;
-}
-
 /* Should we be killed at any point, what is needed to undo is written down already: the kernel
  * keeps shared memory as it is, and only the compiler must be told to keep the order. */
 static void set_away(struct colo_nic_link *l, bool away)
@@ -99,15 +47,17 @@ static int isolate_link(struct nl_sock *sk, const char *name, struct colo_nic_li
                         struct colo_err *err)
 {
     struct rtnl_link *link;
-    int rc, r = get_link(sk, 0, name, &link, err);
+    int rc, r = colo_rtnl_link(sk, 0, name, &link, err);
 
     if (r <= 0)
         return r;
     snprintf(l->name, sizeof(l->name), "%s", name);
     l->up = rtnl_link_get_flags(link) & IFF_UP;
-    rc = note_bridge(sk, link, l, err);
+    rc = colo_rtnl_bridge_of(sk, link, l->bridge, err);
     if (rc < 0)
         goto out;
+    l->bridge_index = rc;
+    rc = 0;
     set_away(l, true);
     if (l->bridge[0]) {
         r = rtnl_link_release_ifindex(sk, rtnl_link_get_ifindex(link));
@@ -134,7 +84,7 @@ int colo_nics_isolate(const struct colo_nic_desc *nics, size_t n, struct colo_ni
     if (n > COLO_MAX_NICS)
         return colo_fail(err, COLO_ERR_LOCAL, "too-many-nics", "%zu NICs, at most %d", n,
                          COLO_MAX_NICS);
-    sk = open_netlink(err);
+    sk = colo_rtnl_open(err);
     if (!sk)
         return -1;
     for (i = 0; i < n; i++) {
@@ -163,10 +113,10 @@ static int find_bridge(struct nl_sock *sk, const struct colo_nic_link *l, int *i
                        struct colo_err *err)
 {
     struct rtnl_link *bridge;
-    int r = get_link(sk, 0, l->bridge, &bridge, err);
+    int r = colo_rtnl_link(sk, 0, l->bridge, &bridge, err);
 
     if (r == 0)
-        r = get_link(sk, l->bridge_index, NULL, &bridge, err);
+        r = colo_rtnl_link(sk, l->bridge_index, NULL, &bridge, err);
     if (r == 0)
         return colo_fail(err, COLO_ERR_LOCAL, "bridge-missing",
                          "bridge %s, on which %s was, does not exist any more", l->bridge, l->name);
@@ -184,7 +134,7 @@ static int join_link(struct nl_sock *sk, struct colo_nic_link *l, struct colo_er
 
     if (!l->away)
         return 0;
-    r = get_link(sk, 0, l->name, &link, err);
+    r = colo_rtnl_link(sk, 0, l->name, &link, err);
     if (r < 0)
         return -1;
     if (r == 0)
@@ -221,7 +171,7 @@ static void teach_bridge(struct nl_sock *sk, const char *port, const uint8_t mac
     struct nl_addr *addr = nl_addr_build(AF_LLC, mac, 6);
     struct rtnl_link *link = NULL;
 
-    if (entry && addr && get_link(sk, 0, port, &link, NULL) > 0) {
+    if (entry && addr && colo_rtnl_link(sk, 0, port, &link, NULL) > 0) {
         rtnl_neigh_set_family(entry, AF_BRIDGE);
         rtnl_neigh_set_ifindex(entry, rtnl_link_get_ifindex(link));
         rtnl_neigh_set_lladdr(entry, addr);
@@ -250,7 +200,7 @@ int colo_nics_join(struct colo_nics *state, struct colo_err *err)
 
     if (state->n == 0)
         return 0;
-    sk = open_netlink(err);
+    sk = colo_rtnl_open(err);
     if (!sk)
         return -1;
     for (i = 0; i < state->n && i < COLO_MAX_NICS; i++) {

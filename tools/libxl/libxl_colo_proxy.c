@@ -359,11 +359,6 @@ int colo_proxy_fd(const struct colo_proxy *px)
     return px->fd;
 }
 
-bool colo_proxy_pending(const struct colo_proxy *px)
-{
-    return px->events > 0;
-}
-
 int colo_proxy_event(struct colo_proxy *px, struct colo_proxy_event *ev, struct colo_err *err)
 {
     struct colo_json *j;

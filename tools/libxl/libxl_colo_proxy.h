@@ -68,9 +68,7 @@ struct colo_proxy_event {
 };
 /* Readable when there is an event, or the proxy has gone. */
 int colo_proxy_fd(const struct colo_proxy *px);
-/* 1: *ev is the next one; 0: none; -1: the proxy has gone ("proxy-gone"). */
+/* 1: *ev is the next one; 0: none; -1: the proxy has gone ("proxy-gone").  To be asked also after
+ * any request: of what came with a reply the fd does not tell. */
 int colo_proxy_event(struct colo_proxy *px, struct colo_proxy_event *ev, struct colo_err *err);
-/* Whether events wait that came with a reply: the fd does not tell of them. */
-bool colo_proxy_pending(const struct colo_proxy *px);
-
 #endif

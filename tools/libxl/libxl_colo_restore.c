@@ -260,16 +260,13 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
             {.fd = s->ch.cancel_fd, .events = POLLIN},
             {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
             {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
-            {.fd = s->hooks.net_fd > 0 ? s->hooks.net_fd : -1, .events = POLLIN},
         };
-        bool pending, ignored;
+        bool pending;
 
         if (xc_sr_record_pending(&s->ch, &pending, err))
             return -1;
         if (pending)
             return libxl_stream_read_state(&s->ls, LIBXL_SR_STATE_NEW, err);
-        if (s->hooks.net_event && s->hooks.net_event(s->hooks.net, &ignored, err))
-            return -1;
         switch (colo_session_command(s)) {
         case COLO_CMD_FAILOVER:
             q->failover = true;
@@ -282,7 +279,7 @@ static int wait_for_new(struct secondary *q, struct colo_err *err)
         case COLO_CMD_NONE:
             break;
         }
-        if (poll(fds, 5, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
+        if (poll(fds, 4, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "poll");
         if (fds[1].revents)
             return colo_fail(err, COLO_ERR_CANCELLED, NULL, "the receiver was told to stop");

@@ -89,13 +89,13 @@ static int answer(struct bringup *b, const struct colo_caps *mine, struct colo_e
 }
 
 /* The address at which the primary's ssh found this host, if it was ssh. */
-static void own_address(char *buf, size_t size)
+static void own_address(char address[64])
 {
     const char *ssh = getenv("SSH_CONNECTION"); /* client, its port, server, its port */
 
-    buf[0] = '\0';
-    if (ssh && size == 64)
-        sscanf(ssh, "%*s %*s %63s", buf);
+    address[0] = '\0';
+    if (ssh)
+        sscanf(ssh, "%*s %*s %63s", address);
 }
 
 /* The proxy listens before the primary hears of it. */
@@ -106,7 +106,7 @@ static int start_network(struct bringup *b, const struct colo_caps *peer, struct
 
     if (!peer->proxy_key[0] || !b->p->config.proxyscript[0])
         return 0;
-    own_address(mine->proxy_address, sizeof(mine->proxy_address));
+    own_address(mine->proxy_address);
     if (mine->proxy_address[0])
         link.address = mine->proxy_address;
     if (colo_net_start(&b->net, &b->p->shared->recovery.net, b->p->config.proxyscript,
@@ -148,24 +148,20 @@ out:
 static int isolate_nics(struct bringup *b, struct colo_err *err)
 {
     struct colo_nic_desc desc[COLO_MAX_NICS];
-    int n = 0;
 
+    if (colo_net_name(&b->net, &b->cfg, b->domid, err))
+        return -1;
     memset(desc, 0, sizeof(desc));
-    for (n = 0; n < b->cfg.num_nics && n < COLO_MAX_NICS; n++) {
-        const libxl_device_nic *nic = &b->cfg.nics[n];
-        char name[IFNAMSIZ];
+    for (uint32_t i = 0; i < b->net.n; i++) {
+        const libxl_device_nic *nic = &b->cfg.nics[i];
 
-        if (nic->ifname && *nic->ifname)
-            snprintf(name, sizeof(name), "%s", nic->ifname);
-        else
-            snprintf(name, sizeof(name), "vif%u.%d", b->domid, nic->devid);
-        snprintf(desc[n].vif, sizeof(desc[n].vif), "%s", name);
-        snprintf(desc[n].tap, sizeof(desc[n].tap), "%.*s-emu", IFNAMSIZ - 5, name);
-        memcpy(desc[n].mac, nic->mac, sizeof(desc[n].mac));
-        if (!nic->ip || !inet_aton(nic->ip, &desc[n].ip))
-            desc[n].ip.s_addr = 0;
+        memcpy(desc[i].vif, b->net.vif[i], sizeof(desc[i].vif));
+        snprintf(desc[i].tap, sizeof(desc[i].tap), "%.11s-emu", b->net.vif[i]);
+        memcpy(desc[i].mac, nic->mac, sizeof(desc[i].mac));
+        if (!nic->ip || !inet_aton(nic->ip, &desc[i].ip))
+            desc[i].ip.s_addr = 0;
     }
-    return colo_nics_isolate(desc, (size_t)n, &b->p->shared->recovery.nics, err);
+    return colo_nics_isolate(desc, b->net.n, &b->p->shared->recovery.nics, err);
 }
 
 static int wire_network(struct bringup *b, struct colo_err *err)
@@ -174,9 +170,7 @@ static int wire_network(struct bringup *b, struct colo_err *err)
 
     if (!b->net.px)
         return 0;
-    if (colo_net_name(&b->net, &b->cfg, b->domid, err) ||
-        colo_net_wire(&b->net, &b->p->shared->recovery.nics, "compare", b->p->config.silent_ms,
-                      err))
+    if (colo_net_wire(&b->net, &b->p->shared->recovery.nics, "compare", err))
         return -1;
     /* Its events are the primary's business: a copy without a link is still one that can take over. */
     s->hooks.net = &b->net;

@@ -125,7 +125,7 @@ static const char *senseless(int opt)
     case 'b':
         return "-b (checkpoints to nowhere) makes no sense with --colo: the second copy runs";
     case 'n':
-        return "-n (no network buffer) makes no sense with --colo, which does not buffer output";
+        return "-n (no network buffer) makes no sense with --colo; see --coloft-script";
     case 'd':
         return "-d (no disk buffer) makes no sense with --colo, which has no such buffer";
     case 'u':

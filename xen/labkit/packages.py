@@ -28,7 +28,7 @@ DOM0_PACKAGES = """
     bash libc-bin coreutils grep sed gawk findutils tar gzip busybox-static util-linux procps kmod e2fsprogs
     iproute2 bridge-utils nftables ethtool iputils-ping iputils-arping tcpdump
     socat openssh-server openssh-client netbase
-    libyajl2 libuuid1 libnl-3-200 libnl-route-3-200 libgnutls30 nbdkit
+    libyajl2 libuuid1 libnl-3-200 libnl-route-3-200 libgnutls30 libcap-ng0 nbdkit
     strace gdb
 """.split()
 

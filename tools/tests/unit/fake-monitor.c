@@ -131,8 +131,7 @@ void set_domid(struct colo_monitor *m, uint32_t domid)
     colo_monitor_domid_changed(m);
 }
 
-/* The monitor makes its socket some time after it was told to. */
-static struct colo_json *request(uint32_t domid, const char *command)
+struct colo_json *request(uint32_t domid, const char *command)
 {
     colo_time deadline = colo_now() + PATIENCE;
     struct colo_json *reply = NULL;

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "libxl_colo_monitor.h"
+#include "libxl_json.h"
 
 #define PATIENCE     (20 * 1000 * COLO_MS)
 #define SECOND_DOMID (first_domid + 1)
@@ -42,6 +43,9 @@ void wait_sem(sem_t *s);
 bool has_socket(uint32_t domid);
 void start_monitor(enum colo_role role, struct colo_monitor *m);
 void set_domid(struct colo_monitor *m, uint32_t domid);
+/* The answer, to be freed; waits for the socket, which the monitor makes some time after it was
+ * told to. */
+struct colo_json *request(uint32_t domid, const char *command);
 void expect_ok(uint32_t domid, const char *command);
 void expect_error(uint32_t domid, const char *command, const char *reason);
 void expect_status(uint32_t domid, const char *key, const char *value);

@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -156,25 +159,60 @@ static void a_watching_monitor_retires_for_another_session(void **state)
     assert_int_equal(fake->acts, 0);
 }
 
+/* All that a monitor wants of a proxy: that it is there. */
+static pid_t fake_proxy(const char *path)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), client;
+    char line[256];
+    pid_t pid;
+
+    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+    unlink(path);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&sun, sizeof(sun)) | listen(fd, 1), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        client = accept(fd, NULL, NULL);
+        if (read(client, line, sizeof(line)) > 0 && write(client, "{\"ok\":true}\n", 12) == 12)
+            pause();
+        _exit(1);
+    }
+    close(fd);
+    return pid;
+}
+
 /* A guest that was taken over and whose connections are still carried over by its proxy. */
 static void a_guest_whose_proxy_is_needed_is_not_given_up(void **state)
 {
     char socket[] = "/tmp/test-monitor-XXXXXX";
     int fd = mkstemp(socket);
+    colo_time deadline = colo_now() + 10000 * COLO_MS;
+    struct colo_json *reply;
     struct colo_monitor m;
-    pid_t pid;
+    pid_t pid, proxy;
 
     (void)state;
     assert_true(fd >= 0);
     close(fd);
+    proxy = fake_proxy(socket);
     start_monitor(COLO_SECONDARY, &m);
     pid = m.pid;
     set_domid(&m, first_domid);
     snprintf(sh->recovery.net.socket, sizeof(sh->recovery.net.socket), "%s", socket);
     end_ok(&m, true);
     expect_error(first_domid, "retire", "proxy-busy");
-    assert_int_equal(unlink(socket), 0); /* as a proxy does when it ends */
-    expect_ok(first_domid, "retire");
+    kill(proxy, SIGKILL);
+    waitpid(proxy, NULL, 0);
+    for (;;) { /* until the monitor has noticed */
+        assert_true(colo_now() < deadline);
+        reply = request(first_domid, "retire");
+        if (colo_json_get_bool(reply, "ok", false))
+            break;
+        colo_json_free(reply);
+    }
+    colo_json_free(reply);
     sem_post(&fake->down);
     assert_int_equal(wait_process(pid), 0);
 }

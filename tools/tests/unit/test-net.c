@@ -14,7 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "libxl_colo_monitor_priv.h"
 #include "libxl_colo_net.h"
+#include "libxl_colo_shared.h"
 
 #define SCRIPT "tools/hotplug/Linux/colo-proxy-setup"
 
@@ -105,8 +107,8 @@ static void begin(void)
     tl_ok(colo_proxy_connect(P.net.px, &link, &err), &err);
     tl_ok(colo_net_wait_link(&P.net, -1, tl_soon(), &err), &err);
     isolate();
-    tl_ok(colo_net_wire(&S.net, &S.nics, "compare", 0, &err), &err);
-    tl_ok(colo_net_wire(&P.net, NULL, "compare", 0, &err), &err);
+    tl_ok(colo_net_wire(&S.net, &S.nics, "compare", &err), &err);
+    tl_ok(colo_net_wire(&P.net, NULL, "compare", &err), &err);
     tl_str_eq(tn_bridge_of("vif1.1-emu"), "");
     tl_str_eq(tn_bridge_of("vif1.1-cb"), "br0");
     tl_str_eq(tn_bridge_of("vif2.1-emu"), "");
@@ -156,19 +158,25 @@ static void test_undone_by_a_monitor(void **state)
     all_gone();
 }
 
+static void kill_proxy(struct side *s)
+{
+    struct colo_json *stats;
+
+    tl_ok(colo_proxy_stats(s->net.px, &stats, &err), &err);
+    assert_true(colo_json_get_int(stats, "pid", 0) > 1);
+    kill((pid_t)colo_json_get_int(stats, "pid", 0), SIGKILL);
+    colo_json_free(stats);
+}
+
 static void test_a_proxy_that_dies(void **state)
 {
     colo_time deadline = tl_soon();
-    struct colo_json *stats;
     bool wanted;
     int rc;
 
     (void)state;
     begin();
-    tl_ok(colo_proxy_stats(S.net.px, &stats, &err), &err);
-    assert_true(colo_json_get_int(stats, "pid", 0) > 1);
-    kill((pid_t)colo_json_get_int(stats, "pid", 0), SIGKILL);
-    colo_json_free(stats);
+    kill_proxy(&S);
     while ((rc = colo_net_event(&P.net, &wanted, &err)) == 0) {
         assert_true(colo_now() < deadline);
         poll(NULL, 0, 5);
@@ -202,6 +210,61 @@ static void test_takeover(void **state)
     tl_ok(colo_net_undo(NULL, &S.undo, false, &err), &err);
 }
 
+/* The monitor's eye on the proxy, until `fd` says that it has ended. */
+static void wait_for_end(struct mon *m)
+{
+    colo_time deadline = tl_soon();
+
+    while (colo_monitor_proxy_needed(m)) {
+        struct pollfd pfd = {.fd = colo_monitor_proxy_fd(m), .events = POLLIN};
+
+        assert_true(colo_now() < deadline);
+        if (poll(&pfd, 1, 100) > 0)
+            colo_monitor_proxy_ready(m);
+    }
+}
+
+static void after_takeover(bool killed)
+{
+    struct colo_shared *sh = colo_shared_new(&err);
+    struct mon m = {.c.sh = sh};
+
+    assert_non_null(sh);
+    begin();
+    tl_ok(colo_net_undo(&P.net, &P.undo, false, &err), &err);
+    sh->recovery.net = S.undo;
+    pthread_mutex_init(&m.lock, NULL);
+    colo_monitor_proxy_watch(&m);
+    assert_true(colo_monitor_proxy_needed(&m));
+    if (killed)
+        kill_proxy(&S);
+    else
+        colo_net_takeover(&S.net, &S.nics);
+    tl_ok(colo_nics_join(&S.nics, &err), &err);
+    colo_net_close(&S.net);
+    wait_for_end(&m);
+    tl_eq(colo_monitor_proxy_fd(&m), -1);
+    tl_str_eq(sh->recovery.net.socket, "");
+    tl_str_eq(tn_bridge_of("vif2.0-emu"), "br0");
+    tl_str_eq(tn_bridge_of("vif2.1-emu"), "br0");
+    all_gone();
+    memset(&S.undo, 0, sizeof(S.undo));
+    pthread_mutex_destroy(&m.lock);
+    colo_shared_free(sh);
+}
+
+static void test_a_monitor_sees_the_proxy_step_aside(void **state)
+{
+    (void)state;
+    after_takeover(false);
+}
+
+static void test_a_monitor_stands_in_for_a_killed_proxy(void **state)
+{
+    (void)state;
+    after_takeover(true);
+}
+
 static void test_a_script_that_fails(void **state)
 {
     (void)state;
@@ -209,8 +272,7 @@ static void test_a_script_that_fails(void **state)
     build_links();
     start(&P, false);
     snprintf(P.net.vif[1], sizeof(P.net.vif[1]), "nosuch");
-    tl_has((colo_net_wire(&P.net, NULL, "compare", 0, &err), err.msg),
-           "no network link nosuch-emu");
+    tl_has((colo_net_wire(&P.net, NULL, "compare", &err), err.msg), "no network link nosuch-emu");
     tl_str_eq(err.reason, "proxy-script");
     tl_eq(P.undo.n, 2);
     tl_ok(colo_net_undo(&P.net, &P.undo, true, &err), &err);
@@ -218,7 +280,7 @@ static void test_a_script_that_fails(void **state)
     all_gone();
     start(&P, false);
     snprintf(P.undo.script, sizeof(P.undo.script), "/nonexistent/script");
-    tl_fails(colo_net_wire(&P.net, NULL, "compare", 0, &err), &err, COLO_ERR_LOCAL);
+    tl_fails(colo_net_wire(&P.net, NULL, "compare", &err), &err, COLO_ERR_LOCAL);
 }
 
 static int enter(void **state)
@@ -238,6 +300,8 @@ int main(void)
         cmocka_unit_test_teardown(test_undone_by_a_monitor, end),
         cmocka_unit_test_teardown(test_a_proxy_that_dies, end),
         cmocka_unit_test_teardown(test_takeover, end),
+        cmocka_unit_test_teardown(test_a_monitor_sees_the_proxy_step_aside, end),
+        cmocka_unit_test_teardown(test_a_monitor_stands_in_for_a_killed_proxy, end),
         cmocka_unit_test_teardown(test_a_script_that_fails, end),
     };
 

@@ -135,6 +135,8 @@ static void hears(int fd, const char *want)
 
 /* ---- proxies ---- */
 
+static colo_time alone_limit;
+
 static void start(struct host *h)
 {
     colo_time deadline = tl_soon();
@@ -143,12 +145,13 @@ static void start(struct host *h)
     h->pid = fork();
     assert_true(h->pid >= 0);
     if (h->pid == 0) {
+        const struct proxy_run run = {.control_path = h->path, .alone_limit = alone_limit};
         struct colo_err e = {0};
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (!freopen("/dev/null", "w", stderr))
             _exit(2);
-        _exit(proxy_daemon_run(h->path, false, NULL, &e) ? 1 : 0);
+        _exit(proxy_daemon_run(&run, &e) ? 1 : 0);
     }
     while (colo_proxy_attach(h->path, &h->px, &err)) {
         assert_true(colo_now() < deadline);
@@ -239,6 +242,7 @@ static int end(void **state)
     (void)state;
     drop_host(&P);
     drop_host(&S);
+    alone_limit = 0;
     return 0;
 }
 
@@ -317,6 +321,25 @@ static void test_takeover_and_stepping_aside(void **state)
     tl_str_eq(tn_bridge_of("vif2.0-cb"), "none");
     say(S.guest_fd, &out, "here");
     hears(S.outside_fd, "here");
+}
+
+/* Session and monitor were killed: the guest runs on, with what it has said. */
+static void test_nobody_is_there_any_more(void **state)
+{
+    (void)state;
+    alone_limit = 300 * COLO_MS;
+    begin_lockstep();
+    say(P.guest_fd, &out, "held");
+    poll(NULL, 0, 2 * (int)(alone_limit / COLO_MS));
+    hears(P.outside_fd, NULL); /* as long as somebody watches */
+    colo_proxy_close(P.px);
+    colo_proxy_close(S.px);
+    P.px = S.px = NULL;
+    hears(P.outside_fd, "held");
+    wait_gone(&P);
+    wait_gone(&S);
+    tl_str_eq(tn_bridge_of("vif1.0-emu"), "br1");
+    tl_str_eq(tn_bridge_of("vif2.0-emu"), "");
 }
 
 /* What a killed proxy leaves, whoever comes later undoes; and a proxy can begin where another was. */
@@ -464,6 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_lockstep_and_teardown, end),
         cmocka_unit_test_teardown(test_takeover_and_stepping_aside, end),
+        cmocka_unit_test_teardown(test_nobody_is_there_any_more, end),
         cmocka_unit_test_teardown(test_undoing_after_a_kill, end),
         cmocka_unit_test_teardown(test_a_tap_that_vanishes_is_told, end),
         cmocka_unit_test_teardown(test_a_tap_without_a_bridge_is_refused, end),

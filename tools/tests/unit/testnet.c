@@ -8,20 +8,47 @@
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/veth.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct nl_sock *sk; /* NULL: no namespace */
 static char why_not[160];
+
+/* Own processes, so that none outlives the test; own /proc for those, own /run for their sockets. */
+static bool contain(void)
+{
+    pid_t pid;
+    int status;
+
+    if (unshare(CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS) < 0)
+        return false;
+    pid = fork();
+    if (pid > 0) {
+        while (waitpid(pid, &status, 0) < 0)
+            ;
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    if (pid < 0)
+        return false;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("proc", "/proc", "proc", 0, NULL) == 0 &&
+           mount("tmpfs", "/run", "tmpfs", 0, NULL) == 0;
+}
 
 int tn_enter(void **state)
 {
     int r;
 
     (void)state;
-    if (access("/dev/net/tun", R_OK | W_OK) || unshare(CLONE_NEWNET) < 0) {
-        snprintf(why_not, sizeof(why_not), "no taps or network namespace: %s", strerror(errno));
+    if (access("/dev/net/tun", R_OK | W_OK) || !contain()) {
+        snprintf(why_not, sizeof(why_not), "no taps or namespaces: %s", strerror(errno));
         return 0;
     }
     sk = nl_socket_alloc();

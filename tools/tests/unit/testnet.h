@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Network links for tests, in a network namespace of the test's own.
+ * Network links for tests, in namespaces of the test's own: network, processes, /run.
  */
 #ifndef TESTNET_H
 #define TESTNET_H
 
 #include "testlib.h"
 
-/* cmocka group setup and teardown.  Where there is no namespace, or no taps, tn_skip skips. */
+/* cmocka group setup and teardown; the group then runs in a child.  Where there is no namespace, or no taps, tn_skip skips. */
 int tn_enter(void **state);
 int tn_leave(void **state);
 void tn_skip(void);
