@@ -380,14 +380,9 @@ static int loop(struct proxy_daemon *d, struct colo_err *err)
     return 0;
 }
 
-int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err)
+int proxy_daemon_init(struct proxy_daemon *d, const struct proxy_run *run, struct colo_err *err)
 {
-    struct proxy_daemon *d = calloc(1, sizeof(*d));
-    int rc = -1;
-
-    if (!d)
-        return colo_fail_errno(err, ENOMEM, "the proxy");
-    signal(SIGPIPE, SIG_IGN);
+    memset(d, 0, sizeof(*d));
     d->control_path = run->control_path;
     d->control_fd = d->listen_fd = -1;
     for (int i = 0; i < PROXY_CLIENTS; i++)
@@ -397,12 +392,11 @@ int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err)
     d->alone_limit = run->alone_limit ? run->alone_limit : ALONE_LIMIT;
     d->alone_at = colo_now() + d->alone_limit;
     d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (d->epoll_fd < 0)
-        colo_fail_errno(err, errno, "epoll_create");
-    else if (proxy_control_listen(d, err) == 0 &&
-             (!run->background || proxy_background(run->log, err) == 0))
-        rc = loop(d, err);
+    return d->epoll_fd < 0 ? colo_fail_errno(err, errno, "epoll_create") : 0;
+}
 
+void proxy_daemon_fini(struct proxy_daemon *d)
+{
     for (int i = 0; i < PROXY_CLIENTS; i++)
         proxy_control_close(&d->client[i]);
     for (int i = 0; i < PROXY_PENDING; i++)
@@ -414,11 +408,25 @@ int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err)
         close(d->listen_fd);
     if (d->control_fd >= 0) {
         close(d->control_fd);
-        unlink(run->control_path);
+        unlink(d->control_path);
     }
     if (d->epoll_fd >= 0)
         close(d->epoll_fd);
     explicit_bzero(d, sizeof(*d));
+}
+
+int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err)
+{
+    struct proxy_daemon *d = calloc(1, sizeof(*d));
+    int rc = -1;
+
+    if (!d)
+        return colo_fail_errno(err, ENOMEM, "the proxy");
+    signal(SIGPIPE, SIG_IGN);
+    if (proxy_daemon_init(d, run, err) == 0 && proxy_control_listen(d, err) == 0 &&
+        (!run->background || proxy_background(run->log, err) == 0))
+        rc = loop(d, err);
+    proxy_daemon_fini(d);
     free(d);
     return rc;
 }

@@ -57,6 +57,10 @@ int proxy_background(const char *log, struct colo_err *err);
 /* Keep CAP_NET_ADMIN, for taps and what they are wired with; no program that is run gets more. */
 int proxy_drop_privileges(struct colo_err *err);
 
+/* One that answers requests, without a loop or a socket to get them from. */
+int proxy_daemon_init(struct proxy_daemon *d, const struct proxy_run *run, struct colo_err *err);
+void proxy_daemon_fini(struct proxy_daemon *d);
+
 /* ---- proxy_control.c: who asks ---- */
 int proxy_control_listen(struct proxy_daemon *d, struct colo_err *err);
 void proxy_control_accept(struct proxy_daemon *d);

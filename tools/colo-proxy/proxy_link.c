@@ -333,15 +333,16 @@ static bool fits(const struct proxy_link *l, const struct header *h)
 {
     uint32_t len = be32toh(h->length);
 
-    if (l->up == (h->type == PROXY_MSG_HELLO) || h->zero)
+    bool frame = h->type == PROXY_MSG_CLIENT || h->type == PROXY_MSG_GUEST;
+
+    if (l->up == (h->type == PROXY_MSG_HELLO) || h->zero || h->nic >= (frame ? PROXY_MAX_NICS : 1))
         return false;
     switch (h->type) {
     case PROXY_MSG_HELLO:
         return len == sizeof(struct hello);
     case PROXY_MSG_CLIENT:
     case PROXY_MSG_GUEST:
-        return l->cfg.secondary == (h->type == PROXY_MSG_CLIENT) && h->nic < PROXY_MAX_NICS &&
-               len <= PROXY_FRAME_MAX;
+        return l->cfg.secondary == (h->type == PROXY_MSG_CLIENT) && len <= PROXY_FRAME_MAX;
     case PROXY_MSG_BARRIER:
     case PROXY_MSG_MARK:
         return l->cfg.secondary == (h->type == PROXY_MSG_BARRIER) && len == 8;

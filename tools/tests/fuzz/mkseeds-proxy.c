@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Seeds of fuzz-compare: one script for each kind of frame, and a connection's life. */
+/* Seeds of fuzz-compare (one script for each kind of frame, and a connection's life), and of what
+ * reads the proxies' link and control socket. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +28,14 @@ static void begin(struct script *s)
     put(s, (uint8_t[]){1, 2, 0xff, 0xfe, 4}, 5); /* numbers; mode compare */
 }
 
-static void save(const struct script *s, const char *dir, const char *name)
+static void save(const struct script *s, const char *dir, const char *target, const char *name)
 {
     char path[512];
     FILE *f;
 
-    snprintf(path, sizeof(path), "%s/fuzz-compare", dir);
+    snprintf(path, sizeof(path), "%s/%s", dir, target);
     mkdir(path, 0777);
-    snprintf(path, sizeof(path), "%s/fuzz-compare/%s", dir, name);
+    snprintf(path, sizeof(path), "%s/%s/%s", dir, target, name);
     f = fopen(path, "w");
     if (!f || fwrite(s->b, s->len, 1, f) != 1 || fclose(f) != 0) {
         perror(path);
@@ -134,7 +135,7 @@ static void all_frames(const char *dir, bool v6)
     tcp_segment(&s, CLIENT, v6, 1, COLO_TCP_ACK);
     tcp_segment(&s, SECONDARY, v6, 5005, COLO_TCP_ACK | COLO_TCP_FIN);
     tcp_segment(&s, BOTH, v6, 1009, COLO_TCP_RST);
-    save(&s, dir, v6 ? "frames-v6" : "frames-v4");
+    save(&s, dir, "fuzz-compare", v6 ? "frames-v6" : "frames-v4");
 }
 
 static void connection(const char *dir)
@@ -152,11 +153,50 @@ static void connection(const char *dir)
 
     begin(&s);
     put(&s, steps, sizeof(steps));
-    save(&s, dir, "connection");
+    save(&s, dir, "fuzz-compare", "connection");
+}
+
+/* After HELLO: PING, BARRIER or MARK 1, a frame. */
+static void messages(const char *dir, bool secondary)
+{
+    struct script s = {0};
+
+    put(&s, (uint8_t[]){(uint8_t)(4 | secondary), 5}, 2);
+    put(&s, (uint8_t[]){6, [15] = 1}, 16);
+    put(&s, (uint8_t[]){secondary ? 4 : 5, [7] = 8, [15] = 2, [23] = 1}, 24);
+    put(&s, (uint8_t[]){secondary ? 2 : 3, 1, [7] = 14, [15] = 3, [29] = 9}, 30);
+    save(&s, dir, "fuzz-proxy-link", secondary ? "secondary" : "primary");
+}
+
+static void requests(const char *dir)
+{
+    static const char key[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    static const char lockstep[] =
+        "{\"do\":\"setup\",\"vifs\":[\"vif1.0\",\"vif1.1\"],\"mode\":\"compare\","
+        "\"limits\":{\"packets\":64,\"data_timeout_ms\":5}}\n"
+        "{\"do\":\"hold\",\"checkpoint\":1}\n{\"do\":\"checkpoint\",\"checkpoint\":1}\n"
+        "{\"do\":\"stats\"}\n{\"do\":\"mode\",\"mode\":\"pass\"}\n{\"do\":\"takeover\"}\n"
+        "{\"do\":\"watch\"}\n{\"do\":\"teardown\",\"rejoin\":false}\n";
+
+    for (int secondary = 0; secondary < 2; secondary++) {
+        struct script s = {0};
+        int n = snprintf(
+            (char *)s.b, sizeof(s.b),
+            "{\"do\":\"link\",\"role\":\"%s\",\"key\":\"%s\",\"silence_ms\":900,"
+            "\"session\":\"01234567-0123-0123-0123-0123456789ab\",\"%s\":\"127.0.0.1\","
+            "\"port\":9}\n%s",
+            secondary ? "secondary" : "primary", key, secondary ? "address" : "host", lockstep);
+
+        s.len = (size_t)n;
+        save(&s, dir, "fuzz-proxy-requests", secondary ? "secondary" : "primary");
+    }
 }
 
 void mkseeds_proxy(const char *dir)
 {
+    messages(dir, false);
+    messages(dir, true);
+    requests(dir);
     all_frames(dir, false);
     all_frames(dir, true);
     connection(dir);
