@@ -19,7 +19,7 @@ endif
 # machine what it needs, then call make again for the goals further down.
 
 before_configure := help deps demo check check-unit check-fuzz check-e2e check-long check-valgrind \
-                    format lint clean distclean
+                    bench-proxy format lint clean distclean
 
 .PHONY: $(before_configure)
 
@@ -30,6 +30,7 @@ help:
 	@echo 'make check-long  the end-to-end tests that take minutes'
 	@echo 'make check-valgrind   the unit tests under valgrind'
 	@echo 'make bench-compare   packets a second through the compare engine'
+	@echo "make bench-proxy     the proxy beside QEMU's colo-compare and a plain bridge"
 	@echo 'make install     honours PREFIX and DESTDIR'
 	@echo 'make stage       install into build/stage, with the test helpers, for the lab'
 	@echo 'make deps        install the Debian packages that all this needs (as root)'
@@ -67,6 +68,10 @@ check-e2e check-long:
 
 check-valgrind:
 	@tools/bootstrap build test dev
+	@$(MAKE) run-$@
+
+bench-proxy:
+	@tools/bootstrap build bench
 	@$(MAKE) run-$@
 
 SOURCES_IN_GIT = $$(git ls-files 'tools/*.c' 'tools/*.h' 'stubdom/*.c' 'stubdom/*.h' 'xen/*.c')
@@ -279,9 +284,12 @@ $(B)/bench/%: $(B)/obj/tools/bench/%.o $(B)/libcoloproxy.a $(B)/libxencolo.a
 	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcoloproxy.a \
 	    $(B)/libxencolo.a $(DEPS_LIBS)
 
-.PHONY: bench-compare
+.PHONY: bench-compare run-bench-proxy
 bench-compare: $(B)/bench/bench-compare
 	@$<
+
+run-bench-proxy: $(PROXY) $(B)/bench/bench-frames $(B)/bench/bench-traffic
+	@tools/bench/bench-proxy
 
 $(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
 	@mkdir -p $(@D)

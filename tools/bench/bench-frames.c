@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Equal frames into both inputs of a comparer, as fast as they come out again, for bench-proxy.
+ *
+ *   bench-frames links  SECONDS KIND PRIMARY SECONDARY OUT   network links, each NAMESPACE/LINK: what
+ *                                                            a guest's NIC and a client are on
+ *   bench-frames socket SECONDS KIND PRIMARY SECONDARY OUT   unix sockets, a 32-bit length before
+ *                                                            each frame, as QEMU's colo-compare has it
+ *
+ * KIND is "udp" (64 bytes) or "tcp" (segments of 1448 bytes of one stream).  Prints how many went
+ * through and the seconds, as JSON.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "colo_packet.h"
+
+/* Frames that are inside at a time: colo-compare drops when its output socket is full. */
+#define WINDOW  (links ? 256u : 64u)
+#define BATCH   32
+#define PATIENT 5000 /* ms without anything coming out: something is wrong */
+
+static bool links;
+
+static void fail(const char *what) __attribute__((noreturn));
+static void fail(const char *what)
+{
+    fprintf(stderr, "bench-frames: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static int64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* ---- the ends ---- */
+
+static int open_link(char *where, bool out)
+{
+    struct sockaddr_ll sll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+    char *name = strchr(where, '/'), path[128];
+    int one = 1, size = 8 << 20, fd, ns;
+
+    if (!name)
+        fail(where);
+    *name++ = '\0';
+    snprintf(path, sizeof(path), "/run/netns/%s", where);
+    ns = open(path, O_RDONLY | O_CLOEXEC);
+    if (ns < 0 || setns(ns, CLONE_NEWNET))
+        fail(path);
+    close(ns);
+    sll.sll_ifindex = (int)if_nametoindex(name);
+    fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, out ? htons(ETH_P_ALL) : 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&sll, sizeof(sll)))
+        fail(name);
+    setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+    return fd;
+}
+
+static int open_socket(const char *path)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&sun, sizeof(sun)))
+        fail(path);
+    return fd;
+}
+
+static void send_frame(int fd, const uint8_t *frame, uint32_t len)
+{
+    uint32_t be = htonl(len);
+    struct iovec v[] = {{&be, sizeof(be)}, {(void *)frame, len}};
+    ssize_t n;
+
+    do
+        n = links ? send(fd, frame, len, 0) : writev(fd, v, 2);
+    while (n < 0 && (errno == EINTR || errno == ENOBUFS));
+    if (n != (ssize_t)len + (links ? 0 : 4))
+        fail("sending a frame");
+}
+
+/* How many frames of ours have come out; at most `most` of them, waiting for one if wait. */
+static uint32_t receive(int fd, bool wait, uint32_t most)
+{
+    static uint8_t in[1 << 20];
+    static uint32_t have;
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    uint32_t n = 0, at = 0, len;
+    ssize_t r;
+
+    if (wait && poll(&pfd, 1, PATIENT) <= 0) {
+        fprintf(stderr, "bench-frames: nothing comes out any more\n");
+        exit(1);
+    }
+    while (links && n < most) {
+        r = recv(fd, in, sizeof(in), MSG_DONTWAIT);
+        if (r <= 0)
+            return n;
+        n += r > 40 && in[12] == 8 && in[26] == 10 && in[29] == 77; /* from the address of our frames */
+    }
+    if (links)
+        return n;
+    r = recv(fd, in + have, sizeof(in) - have, MSG_DONTWAIT);
+    have += r > 0 ? (uint32_t)r : 0;
+    while (have - at >= 4) {
+        len = colo_be32(in + at);
+        if (have - at < 4 + len)
+            break;
+        at += 4 + len;
+        n++;
+    }
+    have -= at;
+    memmove(in, in + at, have);
+    return n;
+}
+
+/* ---- frames ---- */
+
+static uint32_t begin(uint8_t *f, uint8_t proto, uint32_t len)
+{
+    static const uint8_t macs[12] = {2, 0, 0, 0, 0, 9, 0x00, 0x16, 0x3e, 0, 0, 1};
+    uint32_t sum = 0;
+
+    memset(f, 0, 54);
+    memcpy(f, macs, sizeof(macs));
+    f[12] = 8;
+    f[14] = 0x45;
+    colo_put16(f + 16, (uint16_t)(20 + len));
+    f[22] = 64;
+    f[23] = proto;
+    f[26] = f[30] = 10;
+    f[29] = 77;
+    f[33] = 2;
+    for (int i = 14; i < 34; i += 2)
+        sum += colo_be16(f + i);
+    sum = (sum & 0xffff) + (sum >> 16);
+    colo_put16(f + 24, (uint16_t) ~(sum + (sum >> 16)));
+    return 34;
+}
+
+static uint32_t udp(uint8_t *f, uint32_t n)
+{
+    uint32_t at = begin(f, 17, 30);
+
+    colo_put16(f + at, 53);
+    colo_put16(f + at + 2, 4000);
+    colo_put16(f + at + 4, 30);
+    colo_put32(f + at + 8, n);
+    return at + 30;
+}
+
+static uint32_t tcp(uint8_t *f, uint32_t seq, uint8_t flags, uint32_t len)
+{
+    uint32_t at = begin(f, 6, 20 + len);
+
+    colo_put16(f + at, 80);
+    colo_put16(f + at + 2, 4000);
+    colo_put32(f + at + 4, seq);
+    colo_put32(f + at + 8, 1);
+    f[at + 12] = 0x50;
+    f[at + 13] = flags;
+    colo_put16(f + at + 14, 0xffff);
+    return at + 20 + len;
+}
+
+/* Until a frame comes out: QEMU takes connections one after the other, in its own time. */
+static void probe(int p, int s, int out)
+{
+    struct pollfd pfd = {.fd = out, .events = POLLIN};
+    int64_t until = now() + PATIENT * INT64_C(1000000);
+    uint8_t frame[1600];
+    uint32_t len = udp(frame, UINT32_MAX);
+
+    do {
+        if (now() > until)
+            fail("nothing comes out");
+        send_frame(p, frame, len);
+        send_frame(s, frame, len);
+    } while (poll(&pfd, 1, 200) <= 0);
+    while (poll(&pfd, 1, 200) > 0) /* what was late */
+        receive(out, false, 1);
+}
+
+int main(int argc, char **argv)
+{
+    static uint8_t frame[BATCH][1600];
+    uint32_t len[BATCH], seq = 1, inside = 0;
+    uint64_t sent = 0;
+    bool is_tcp;
+    int64_t begun, until;
+    int p, s, out;
+
+    if (argc != 7 || (strcmp(argv[1], "links") != 0 && strcmp(argv[1], "socket") != 0)) {
+        fprintf(stderr, "usage: bench-frames links|socket SECONDS udp|tcp PRIMARY SECONDARY OUT\n");
+        return 2;
+    }
+    links = !strcmp(argv[1], "links");
+    is_tcp = !strcmp(argv[3], "tcp");
+    p = links ? open_link(argv[4], false) : open_socket(argv[4]);
+    s = links ? open_link(argv[5], false) : open_socket(argv[5]);
+    out = links ? open_link(argv[6], true) : open_socket(argv[6]);
+    memset(frame, 'x', sizeof(frame));
+    probe(p, s, out);
+    begun = now();
+    until = begun + (int64_t)(atof(argv[2]) * 1e9);
+    if (is_tcp) {
+        len[0] = tcp(frame[0], 0, 0x12, 0);
+        send_frame(p, frame[0], len[0]);
+        send_frame(s, frame[0], len[0]);
+        for (inside = 1; inside > 0;)
+            inside -= receive(out, true, 1);
+    }
+    while (now() < until || inside > 0) {
+        if (now() < until && inside + BATCH <= WINDOW) {
+            for (int i = 0; i < BATCH; i++, sent++) {
+                len[i] = is_tcp ? tcp(frame[i], seq, 0x10, 1448) : udp(frame[i], (uint32_t)sent);
+                seq += 1448;
+            }
+            for (int i = 0; i < BATCH; i++)
+                send_frame(p, frame[i], len[i]);
+            for (int i = 0; i < BATCH; i++)
+                send_frame(s, frame[i], len[i]);
+            inside += BATCH;
+        }
+        inside -= receive(out, now() >= until || inside + BATCH > WINDOW, inside);
+    }
+    printf("{\"frames\": %" PRIu64 ", \"seconds\": %.6f}\n", sent, (double)(now() - begun) / 1e9);
+    return 0;
+}
