@@ -2,12 +2,11 @@
 /*
  * Equal frames into both inputs of a comparer, as fast as they come out again, for bench-proxy.
  *
- *   bench-frames links  SECONDS KIND PRIMARY SECONDARY OUT   network links, each NAMESPACE/LINK: what
- *                                                            a guest's NIC and a client are on
- *   bench-frames socket SECONDS KIND PRIMARY SECONDARY OUT   unix sockets, a 32-bit length before
- *                                                            each frame, as QEMU's colo-compare has it
+ *   bench-frames SECONDS KIND WINDOW PRIMARY SECONDARY OUT
  *
- * KIND is "udp" (64 bytes) or "tcp" (segments of 1448 bytes of one stream).  Prints how many went
+ * An end is a network link, as NAMESPACE:LINK, or the path of a unix socket, where a 32-bit length
+ * goes before each frame, as QEMU's filters have it.  KIND is "udp" (64 bytes) or "tcp" (segments of
+ * 1448 bytes of one stream); WINDOW, how many frames are inside at a time.  Prints how many went
  * through and the seconds, as JSON.
  */
 #include <arpa/inet.h>
@@ -31,12 +30,13 @@
 
 #include "colo_packet.h"
 
-/* Frames that are inside at a time: colo-compare drops when its output socket is full. */
-#define WINDOW  (links ? 256u : 64u)
 #define BATCH   32
 #define PATIENT 5000 /* ms without anything coming out: something is wrong */
 
-static bool links;
+struct end {
+    bool link; /* else a socket */
+    int fd;
+};
 
 static void fail(const char *what) __attribute__((noreturn));
 static void fail(const char *what)
@@ -55,16 +55,14 @@ static int64_t now(void)
 
 /* ---- the ends ---- */
 
-static int open_link(char *where, bool out)
+static int open_link(const char *where, bool out)
 {
     struct sockaddr_ll sll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-    char *name = strchr(where, '/'), path[128];
+    const char *name = strchr(where, ':') + 1;
+    char path[128];
     int one = 1, size = 8 << 20, fd, ns;
 
-    if (!name)
-        fail(where);
-    *name++ = '\0';
-    snprintf(path, sizeof(path), "/run/netns/%s", where);
+    snprintf(path, sizeof(path), "/run/netns/%.*s", (int)(name - 1 - where), where);
     ns = open(path, O_RDONLY | O_CLOEXEC);
     if (ns < 0 || setns(ns, CLONE_NEWNET))
         fail(path);
@@ -89,41 +87,54 @@ static int open_socket(const char *path)
     return fd;
 }
 
-static void send_frame(int fd, const uint8_t *frame, uint32_t len)
+static struct end open_end(const char *where, bool out)
+{
+    bool link = strchr(where, ':') != NULL;
+
+    return (struct end){.link = link, .fd = link ? open_link(where, out) : open_socket(where)};
+}
+
+static void send_frame(const struct end *e, const uint8_t *frame, uint32_t len)
 {
     uint32_t be = htonl(len);
     struct iovec v[] = {{&be, sizeof(be)}, {(void *)frame, len}};
     ssize_t n;
 
     do
-        n = links ? send(fd, frame, len, 0) : writev(fd, v, 2);
+        n = e->link ? send(e->fd, frame, len, 0) : writev(e->fd, v, 2);
     while (n < 0 && (errno == EINTR || errno == ENOBUFS));
-    if (n != (ssize_t)len + (links ? 0 : 4))
+    if (n != (ssize_t)len + (e->link ? 0 : 4))
         fail("sending a frame");
 }
 
+static uint64_t out_so_far;
+
 /* How many frames of ours have come out; at most `most` of them, waiting for one if wait. */
-static uint32_t receive(int fd, bool wait, uint32_t most)
+static uint32_t receive(const struct end *e, bool wait, uint32_t most)
 {
     static uint8_t in[1 << 20];
     static uint32_t have;
-    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    struct pollfd pfd = {.fd = e->fd, .events = POLLIN};
     uint32_t n = 0, at = 0, len;
     ssize_t r;
 
     if (wait && poll(&pfd, 1, PATIENT) <= 0) {
-        fprintf(stderr, "bench-frames: nothing comes out any more\n");
+        fprintf(stderr, "bench-frames: nothing comes out any more, after %" PRIu64 " frames\n",
+                out_so_far);
         exit(1);
     }
-    while (links && n < most) {
-        r = recv(fd, in, sizeof(in), MSG_DONTWAIT);
+    while (e->link && n < most) {
+        r = recv(e->fd, in, sizeof(in), MSG_DONTWAIT);
         if (r <= 0)
-            return n;
-        n += r > 40 && in[12] == 8 && in[26] == 10 && in[29] == 77; /* from the address of our frames */
+            break;
+        n += r > 40 && in[12] == 8 && in[26] == 10 &&
+             in[29] == 77; /* from the address of our frames */
     }
-    if (links)
+    if (e->link) {
+        out_so_far += n;
         return n;
-    r = recv(fd, in + have, sizeof(in) - have, MSG_DONTWAIT);
+    }
+    r = recv(e->fd, in + have, sizeof(in) - have, MSG_DONTWAIT);
     have += r > 0 ? (uint32_t)r : 0;
     while (have - at >= 4) {
         len = colo_be32(in + at);
@@ -134,6 +145,7 @@ static uint32_t receive(int fd, bool wait, uint32_t most)
     }
     have -= at;
     memmove(in, in + at, have);
+    out_so_far += n;
     return n;
 }
 
@@ -172,24 +184,27 @@ static uint32_t udp(uint8_t *f, uint32_t n)
     return at + 30;
 }
 
+/* With eight bytes of options, so that no frame is short: QEMU pads those from a tap. */
 static uint32_t tcp(uint8_t *f, uint32_t seq, uint8_t flags, uint32_t len)
 {
-    uint32_t at = begin(f, 6, 20 + len);
+    uint32_t at = begin(f, 6, 28 + len);
 
     colo_put16(f + at, 80);
     colo_put16(f + at + 2, 4000);
     colo_put32(f + at + 4, seq);
     colo_put32(f + at + 8, 1);
-    f[at + 12] = 0x50;
+    f[at + 12] = 0x70;
     f[at + 13] = flags;
     colo_put16(f + at + 14, 0xffff);
-    return at + 20 + len;
+    memset(f + at + 16, 0, 4);
+    memset(f + at + 20, 1, 8);
+    return at + 28 + len;
 }
 
 /* Until a frame comes out: QEMU takes connections one after the other, in its own time. */
-static void probe(int p, int s, int out)
+static void probe(const struct end *p, const struct end *s, const struct end *out)
 {
-    struct pollfd pfd = {.fd = out, .events = POLLIN};
+    struct pollfd pfd = {.fd = out->fd, .events = POLLIN};
     int64_t until = now() + PATIENT * INT64_C(1000000);
     uint8_t frame[1600];
     uint32_t len = udp(frame, UINT32_MAX);
@@ -211,41 +226,42 @@ int main(int argc, char **argv)
     uint64_t sent = 0;
     bool is_tcp;
     int64_t begun, until;
-    int p, s, out;
+    struct end p, s, out;
+    uint32_t window;
 
-    if (argc != 7 || (strcmp(argv[1], "links") != 0 && strcmp(argv[1], "socket") != 0)) {
-        fprintf(stderr, "usage: bench-frames links|socket SECONDS udp|tcp PRIMARY SECONDARY OUT\n");
+    if (argc != 7) {
+        fprintf(stderr, "usage: bench-frames SECONDS udp|tcp WINDOW PRIMARY SECONDARY OUT\n");
         return 2;
     }
-    links = !strcmp(argv[1], "links");
-    is_tcp = !strcmp(argv[3], "tcp");
-    p = links ? open_link(argv[4], false) : open_socket(argv[4]);
-    s = links ? open_link(argv[5], false) : open_socket(argv[5]);
-    out = links ? open_link(argv[6], true) : open_socket(argv[6]);
+    is_tcp = !strcmp(argv[2], "tcp");
+    window = (uint32_t)atoi(argv[3]);
+    p = open_end(argv[4], false);
+    s = open_end(argv[5], false);
+    out = open_end(argv[6], true);
     memset(frame, 'x', sizeof(frame));
-    probe(p, s, out);
+    probe(&p, &s, &out);
     begun = now();
-    until = begun + (int64_t)(atof(argv[2]) * 1e9);
+    until = begun + (int64_t)(atof(argv[1]) * 1e9);
     if (is_tcp) {
         len[0] = tcp(frame[0], 0, 0x12, 0);
-        send_frame(p, frame[0], len[0]);
-        send_frame(s, frame[0], len[0]);
+        send_frame(&p, frame[0], len[0]);
+        send_frame(&s, frame[0], len[0]);
         for (inside = 1; inside > 0;)
-            inside -= receive(out, true, 1);
+            inside -= receive(&out, true, 1);
     }
     while (now() < until || inside > 0) {
-        if (now() < until && inside + BATCH <= WINDOW) {
+        if (now() < until && inside + BATCH <= window) {
             for (int i = 0; i < BATCH; i++, sent++) {
                 len[i] = is_tcp ? tcp(frame[i], seq, 0x10, 1448) : udp(frame[i], (uint32_t)sent);
                 seq += 1448;
             }
             for (int i = 0; i < BATCH; i++)
-                send_frame(p, frame[i], len[i]);
+                send_frame(&p, frame[i], len[i]);
             for (int i = 0; i < BATCH; i++)
-                send_frame(s, frame[i], len[i]);
+                send_frame(&s, frame[i], len[i]);
             inside += BATCH;
         }
-        inside -= receive(out, now() >= until || inside + BATCH > WINDOW, inside);
+        inside -= receive(&out, now() >= until || inside + BATCH > window, inside);
     }
     printf("{\"frames\": %" PRIu64 ", \"seconds\": %.6f}\n", sent, (double)(now() - begun) / 1e9);
     return 0;

@@ -23,7 +23,7 @@ FAILED = paths.REPO / "build" / "e2e" / "failed"
 
 # Cheap and basic first; what cuts power side by side, so that hosts boot while others are used.
 ORDER = ["preflight", "garbage", "lockstep", "power_cut", "link_cut", "killed", "signals",
-         "takeover", "handover", "interop", "life", "shapes"]
+         "takeover", "handover", "network", "interop", "life", "shapes"]
 
 
 def pytest_collection_modifyitems(items):
@@ -101,8 +101,20 @@ class World:
         one.wait_protected()
         return one
 
-    def start(self, *options, **more):
-        return self.stage.protect(self.guest.name, self.p, self.s, *options, **more)
+    def start(self, *options, network=False, **more):
+        """network: what the two copies send is compared.  Most tests go without: each look at the
+        guest by the network would be a reason for a checkpoint."""
+        script = ["--coloft-script", "colo-proxy-setup" if network else ""]
+        receiver = [*script, *more.pop("receiver", ())]
+        return self.stage.protect(self.guest.name, self.p, self.s, *script, *options,
+                                  receiver=receiver, **more)
+
+    def turn(self):
+        """After a takeover: the survivor's host is the primary from now on; waits for the other."""
+        self.stage.boot_what_is_off()
+        self.stage.ready()
+        self.p, self.s = self.s, self.p
+        self.stage.home = self.p.name
 
     def taken_over(self, protection, deadline=60):
         """The guest is the secondary's now and runs there; returns its status."""

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Clients of a guest whose two copies are compared: they notice nothing but a pause."""
+
+import os
+import random
+import time
+
+import pytest
+
+from labkit import wait_for
+from labkit.traffic import Datagrams, Dialogue, Download, Lottery, Pings, Upload
+
+MANY = 20                   # connections with a request at a time each
+SIZE = 50_000_000           # of a download, and of an upload
+HALF_WAY = SIZE // 3        # when something happens to the hosts
+TAKEOVERS_TIME = 600        # seconds for as many takeovers as fit
+
+
+class Clients:
+    """One of each kind, from before protection on and born in lock-step, over IPv4 and IPv6."""
+
+    def __init__(self, world):
+        self.world, self.lab = world, world.lab
+        self.ip, self.ip6 = world.guest.ip, world.guest.config.ip6
+        self.old = [Dialogue(self.lab, self.ip).begin(),
+                    Download(self.lab, self.ip6, SIZE // 5, pace=150_000).begin()]
+        self.born, self.loose = [], []
+
+    def more(self):
+        self.born = [Dialogue(self.lab, (self.ip, self.ip6)[n % 2], gap=0.5).begin()
+                     for n in range(MANY)]
+        self.loose = [one(self.lab, address).begin() for one in (Datagrams, Pings)
+                      for address in (self.ip, self.ip6)]
+        self.download = Download(self.lab, self.ip, SIZE).begin()
+        self.upload = Upload(self.lab, self.ip6, SIZE).begin()
+
+    def half_way(self):
+        wait_for(lambda: self.download.done > HALF_WAY and self.upload.done > HALF_WAY // 4, 300,
+                 "the download to be half way", 0.1)
+        assert self.download.done < SIZE and self.upload.done < SIZE
+
+    def go_on(self, deadline=120):
+        """Every client gets answers again."""
+        everybody = [*self.old, *self.born, *self.loose, self.download, self.upload]
+        before = [one.done for one in everybody]
+        wait_for(lambda: all(one.done > had or not one.is_alive()
+                             for one, had in zip(everybody, before)), deadline,
+                 "all clients to get answers", 0.2)
+
+    def end(self):
+        """All in good order; returns the longest that one of them had to wait."""
+        for one in (self.download, self.upload, self.old[1]):
+            one.join(600)
+        everybody = [*self.old, *self.born, *self.loose, self.download, self.upload]
+        for one in everybody:
+            one.end()
+        return max(one.worst for one in everybody)
+
+
+def test_power_cut_of_the_primary(world, record_property):
+    """Downloads, uploads, many dialogues, pings: each goes on at the other host."""
+    clients = Clients(world)
+    protection = world.protect("-i", "2000", network=True)
+    clients.more()
+    entry = world.memory.append("in lock-step")
+    clients.half_way()
+    world.stage.cut_power(world.p)
+    world.taken_over(protection)
+    clients.go_on()
+    record_property("worst_stall_s", clients.end())
+    world.memory.check(length=entry)
+
+
+@pytest.mark.long
+def test_power_cut_of_the_secondary(world, record_property):
+    clients = Clients(world)
+    protection = world.protect("-i", "2000", network=True)
+    clients.more()
+    clients.half_way()
+    world.stage.cut_power(world.s)
+    world.unprotected(protection)
+    clients.go_on()
+    record_property("worst_stall_s", clients.end())
+    world.memory.check()
+
+
+def test_what_clients_were_told_is_kept(world, record_property):
+    """Output commit.  Each random answer makes the copies differ; whatever a client has been told, the
+    survivor of a power cut at any moment must have written down, and nothing else."""
+    seed = int(os.environ.get("E2E_SEED", random.randrange(1 << 32)))
+    print(f"E2E_SEED={seed}")
+    moments = random.Random(seed)
+    known = world.guest.status()["log_length"]
+    client = Lottery(world.lab, world.guest.ip).begin()
+    begun, takeovers = time.monotonic(), 0
+    while not takeovers or time.monotonic() - begun < TAKEOVERS_TIME:
+        protection = world.protect("-i", "5000", network=True)
+        time.sleep(moments.uniform(0, 5))
+        world.stage.cut_power(world.p)
+        world.taken_over(protection)
+        takeovers += 1
+        world.turn()
+    client.end()
+    record_property("takeovers", takeovers)
+    length, head = world.guest.ask("log").split()
+    assert client.numbers, "no answers"
+    assert [index for index, _, _ in client.numbers] == list(range(known + 1, int(length) + 1))
+    assert client.numbers[-1][2] == head
+    for index, value, _ in client.numbers[-50:]:
+        assert world.guest.ask(f"log get {index}") == f"random {value}"

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Clients of a guest that go on while its hosts come and go, and keep book of what they saw."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+
+from .client import CONTROL, ECHO, HTTP
+
+PATIENCE = 120      # seconds without a byte, after which a connection counts as broken
+
+
+class Traffic(threading.Thread):
+    """One client in a thread of its own.  worst is the longest it had to wait for an answer, or for
+    some more of it; done counts answers or bytes."""
+
+    def __init__(self, lab, address):
+        super().__init__(daemon=True)
+        self.client, self.address = lab.client, address
+        self.done, self.worst, self.error = 0, 0.0, None
+        self._last = time.monotonic()
+        self._stop = threading.Event()
+
+    def run(self):
+        try:
+            self._work()
+        except Exception as error:  # told by end()
+            self.error = error
+
+    def progress(self, amount):
+        now = time.monotonic()
+        self.worst = max(self.worst, now - self._last)
+        self._last = now
+        self.done += amount
+
+    def begin(self):
+        """Start it and wait for its first answer or bytes; returns self."""
+        self.start()
+        deadline = time.monotonic() + PATIENCE
+        while not self.done and self.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._check(self.done > 0)
+        return self
+
+    def end(self, patience=PATIENCE):
+        """It need not go on; wait until it has ended in good order."""
+        self._stop.set()
+        self.join(patience)
+        self._check(not self.is_alive())
+        return self
+
+    def _check(self, good):
+        if self.error or not good:
+            raise AssertionError(f"{type(self).__name__} of {self.address}, after {self.done} "
+                                 f"answers or bytes: {self.error!r}") from self.error
+
+
+class Dialogue(Traffic):
+    """Lines to and from the guest's echo port over one TCP connection, one after the other."""
+
+    def __init__(self, lab, address, gap=0.2):
+        super().__init__(lab, address)
+        self.gap = gap
+
+    def _work(self):
+        with self.client.tcp(self.address, ECHO, PATIENCE) as sock, sock.makefile("rb") as answers:
+            while not self._stop.is_set():
+                line = b"request %d\n" % self.done
+                self._last = time.monotonic()
+                sock.sendall(line)
+                answer = answers.readline()
+                if answer != line:
+                    raise ValueError(f"{answer!r} is not the answer to {line!r}")
+                self.progress(1)
+                self._stop.wait(self.gap)
+
+
+class Datagrams(Traffic):
+    """UDP to the guest's echo port: what is lost is counted, as lost on a network."""
+
+    def __init__(self, lab, address, gap=0.2):
+        super().__init__(lab, address)
+        self.gap, self.lost = gap, 0
+
+    def _work(self):
+        number = 0
+        with self.client.udp(self.address, ECHO, 1) as sock:
+            while not self._stop.is_set():
+                number += 1
+                text = b"datagram %d" % number
+                with contextlib.suppress(ConnectionError):
+                    sock.send(text)
+                if self._answered(sock, text):
+                    self.progress(1)
+                else:
+                    self.lost += 1
+                self._stop.wait(self.gap)
+
+    @staticmethod
+    def _answered(sock, text):
+        try:
+            while sock.recv(256) != text:   # late ones
+                pass
+            return True
+        except OSError:
+            return False
+
+
+class Pings(Traffic):
+    """ICMP echo, as Datagrams."""
+
+    def __init__(self, lab, address, gap=0.2):
+        super().__init__(lab, address)
+        self.gap, self.lost = gap, 0
+
+    def _work(self):
+        while not self._stop.is_set():
+            if self.client.ping(self.address, 1):
+                self.progress(1)
+            else:
+                self.lost += 1
+            self._stop.wait(self.gap)
+
+
+class Download(Traffic):
+    """GET /blob; the guest says the checksum before the first byte.  pace: bytes a second."""
+
+    def __init__(self, lab, address, size, seed=7, pace=None):
+        super().__init__(lab, address)
+        self.size, self.seed, self.pace = size, seed, pace
+
+    def _work(self):
+        connection = http.client.HTTPConnection(self.address, HTTP)
+        connection.sock = self.client.tcp(self.address, HTTP, PATIENCE)
+        if self.pace:   # what waits in buffers was not asked for so fast
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.request("GET", f"/blob?bytes={self.size}&seed={self.seed}",
+                           headers={"Connection": "close"})
+        reply = connection.getresponse()
+        digest, begun = hashlib.sha256(), time.monotonic()
+        self._last = begun
+        while part := reply.read1(65536):
+            digest.update(part)
+            self.progress(len(part))
+            if self.pace:
+                time.sleep(max(0.0, begun + self.done / self.pace - time.monotonic()))
+                self._last = time.monotonic()
+        connection.close()
+        told = reply.headers["X-Checksum"].removeprefix("sha256=")
+        if (self.done, digest.hexdigest()) != (self.size, told):
+            raise ValueError(f"{self.done} of {self.size} bytes, sha256 {digest.hexdigest()}, "
+                             f"the guest said {told}")
+
+
+class Upload(Traffic):
+    """PUT /blob; the guest answers with the checksum of what it got."""
+
+    def __init__(self, lab, address, size):
+        super().__init__(lab, address)
+        self.size = size
+
+    def _work(self):
+        digest, block = hashlib.sha256(), os.urandom(65536)
+        with self.client.tcp(self.address, HTTP, PATIENCE) as sock:
+            sock.sendall(f"PUT /blob HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n"
+                         f"Content-Length: {self.size}\r\n\r\n".encode())
+            while self.done < self.size:
+                part = block[:self.size - self.done]
+                sock.sendall(part)
+                digest.update(part)
+                self.progress(len(part))
+            reply = b""
+            while part := sock.recv(65536):
+                reply += part
+        told = json.loads(reply.split(b"\r\n\r\n", 1)[1])
+        if told != {"bytes": self.size, "sha256": digest.hexdigest()}:
+            raise ValueError(f"sent {self.size} bytes of sha256 {digest.hexdigest()}, "
+                             f"the guest got {told}")
+
+
+class Lottery(Traffic):
+    """Asks for a random number, again and again: each answer makes the copies differ, and is in the
+    guest's own log before it is sent.  numbers is what the client was told."""
+
+    def __init__(self, lab, address, gap=0.0):
+        super().__init__(lab, address)
+        self.gap, self.numbers = gap, []
+
+    def _work(self):
+        with self.client.tcp(self.address, CONTROL, PATIENCE) as sock, sock.makefile("rb") as answers:
+            while not self._stop.is_set():
+                self._last = time.monotonic()
+                sock.sendall(b"random\n")
+                value, index, head = answers.readline().decode().split()
+                self.numbers.append((int(index), value, head))
+                self.progress(1)
+                self._stop.wait(self.gap)
