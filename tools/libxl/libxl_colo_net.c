@@ -210,6 +210,19 @@ int colo_net_commit(void *net, uint64_t checkpoint, struct colo_err *err)
     return colo_proxy_checkpoint(((struct colo_net *)net)->px, checkpoint, err);
 }
 
+static void note_difference(struct colo_shared *sh, const struct colo_proxy_event *ev)
+{
+    struct colo_status *st = colo_status_begin(sh);
+    struct colo_difference *d = st->differences;
+
+    while (d < st->differences + COLO_MAX_DIFFERENCES - 1 && d->why[0] && strcmp(d->why, ev->why))
+        d++;
+    snprintf(d->why, sizeof(d->why), "%.23s", ev->why);
+    d->count++;
+    snprintf(st->last_difference, sizeof(st->last_difference), "%.16s: %.200s", ev->why, ev->text);
+    colo_status_end(sh);
+}
+
 int colo_net_event(void *net, bool *wanted, struct colo_err *err)
 {
     struct colo_net *n = net;
@@ -219,6 +232,8 @@ int colo_net_event(void *net, bool *wanted, struct colo_err *err)
     while ((rc = colo_proxy_event(n->px, &ev, err)) > 0) {
         switch (ev.type) {
         case COLO_PROXY_CHECKPOINT:
+            if (n->shared)
+                note_difference(n->shared, &ev);
             *wanted = true;
             break;
         case COLO_PROXY_LINK_LOST:

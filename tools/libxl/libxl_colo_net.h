@@ -10,10 +10,12 @@
 
 #include "libxl_colo_nic.h"
 #include "libxl_colo_proxy.h"
+#include "libxl_colo_shared.h"
 
 struct colo_net {
     struct colo_proxy *px; /* NULL = this session has no proxy */
     struct colo_net_undo *undo;
+    struct colo_shared *shared; /* primary: whose status tells of differences; else NULL */
     uint32_t n;
     char vif[COLO_MAX_NICS][IFNAMSIZ];
     char bridge[COLO_MAX_NICS][IFNAMSIZ]; /* of the configuration; "" = it names none */

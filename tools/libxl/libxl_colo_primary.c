@@ -3,6 +3,7 @@
  * The primary's bring-up: preflight, the guest's configuration and our capabilities to the peer,
  * its answer, and then the lock-step (libxl_colo_save.c).
  */
+#include "libxl_colo_forward.h"
 #include "libxl_colo_guest.h"
 #include "libxl_colo_net.h"
 
@@ -115,10 +116,13 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
                           const struct colo_caps *peer, struct colo_err *err)
 {
     struct colo_session *s = &b->s;
+    const char *device = colo_forward_device(&b->cfg);
+    char host[COLO_ADDRESS + IFNAMSIZ];
     struct colo_proxy_link link = {
         .session = mine->session,
         .key = mine->proxy_key,
-        .address = peer->proxy_address[0] ? peer->proxy_address : b->p->peer,
+        .device = device,
+        .address = b->p->peer,
         .port = peer->proxy_port,
     };
 
@@ -128,6 +132,10 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
         return colo_fail(err, COLO_ERR_REFUSED, "proxy-mismatch",
                          "%s runs no colo-proxy for the guest: set colo.default.proxyscript there",
                          b->p->peer);
+    if (peer->proxy_address[0]) {
+        colo_forward_host(device, peer->proxy_address, host);
+        link.address = host;
+    }
     if (colo_net_name(&b->net, &b->cfg, domid, err) ||
         colo_net_start(&b->net, &b->p->shared->recovery.net, b->p->config.proxyscript,
                        mine->session, b->cfg.c_info.name, false, err) ||
@@ -135,6 +143,7 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
         colo_net_wait_link(&b->net, b->p->cancel_fd, colo_now() + COLO_T_HANDSHAKE, err) ||
         colo_net_wire(&b->net, NULL, "compare", err))
         return -1;
+    b->net.shared = b->p->shared;
     s->hooks.net = &b->net;
     s->hooks.net_fd = colo_proxy_fd(b->net.px);
     s->hooks.net_hold = colo_net_hold;

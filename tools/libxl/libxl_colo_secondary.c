@@ -16,6 +16,7 @@
 #include <uuid/uuid.h>
 
 #include "libxl_colo_announce.h"
+#include "libxl_colo_forward.h"
 #include "libxl_colo_net.h"
 
 struct bringup {
@@ -88,27 +89,22 @@ static int answer(struct bringup *b, const struct colo_caps *mine, struct colo_e
     return rc;
 }
 
-/* The address at which the primary's ssh found this host, if it was ssh. */
-static void own_address(char address[64])
-{
-    const char *ssh = getenv("SSH_CONNECTION"); /* client, its port, server, its port */
-
-    address[0] = '\0';
-    if (ssh)
-        sscanf(ssh, "%*s %*s %63s", address);
-}
-
 /* The proxy listens before the primary hears of it. */
 static int start_network(struct bringup *b, const struct colo_caps *peer, struct colo_caps *mine,
                          struct colo_err *err)
 {
-    struct colo_proxy_link link = {.session = peer->session, .key = peer->proxy_key};
+    const char *device = colo_forward_device(&b->cfg);
+    char host[COLO_ADDRESS + IFNAMSIZ];
+    struct colo_proxy_link link = {
+        .session = peer->session, .key = peer->proxy_key, .device = device};
 
     if (!peer->proxy_key[0] || !b->p->config.proxyscript[0])
         return 0;
-    own_address(mine->proxy_address);
-    if (mine->proxy_address[0])
-        link.address = mine->proxy_address;
+    if (colo_forward_listen(device, mine->proxy_address, err))
+        return -1;
+    colo_forward_host(device, mine->proxy_address, host);
+    if (host[0])
+        link.address = host;
     if (colo_net_start(&b->net, &b->p->shared->recovery.net, b->p->config.proxyscript,
                        peer->session, b->name, true, err) ||
         colo_proxy_listen(b->net.px, &link, err))

@@ -61,6 +61,13 @@ struct colo_pause_steps {
     int64_t svm_suspend, svm_stage, svm_device_load, svm_memory, svm_context, svm_dirty_log;
 };
 
+/* How often the copies' output differed, for one of the comparer's reasons ("payload"). */
+#define COLO_MAX_DIFFERENCES 16
+struct colo_difference {
+    char why[24]; /* "" = not used, nor any after it */
+    uint64_t count;
+};
+
 struct colo_status {
     enum colo_role role;
     enum colo_state state;
@@ -92,11 +99,13 @@ struct colo_status {
     int64_t sync_ns;     /* how long the first sync took, 0 = not over */
     int64_t takeover_ns; /* peer judged lost to guest running here; 0 = none */
 
-    uint64_t verified;    /* checkpoints whose copies were proved equal */
-    char network[24];     /* "pass" until the proxy of a session says otherwise */
-    char disks[24];       /* "none" */
-    char policy[64];      /* what was decided on peer loss, and by which rule */
-    char last_reason[40]; /* stable word */
+    uint64_t verified; /* checkpoints whose copies were proved equal */
+    struct colo_difference differences[COLO_MAX_DIFFERENCES];
+    char last_difference[240]; /* the flow and the first packet of it, for people */
+    char network[24];          /* "pass" until the proxy of a session says otherwise */
+    char disks[24];            /* "none" */
+    char policy[64];           /* what was decided on peer loss, and by which rule */
+    char last_reason[40];      /* stable word */
     char last_error[448];
 };
 

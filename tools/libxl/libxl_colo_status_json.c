@@ -102,6 +102,19 @@ static void put_pause(struct colo_json_gen *g, const struct colo_status *st)
     colo_json_close(g);
 }
 
+static void put_differences(struct colo_json_gen *g, const struct colo_status *st)
+{
+    colo_json_open_array(g, "differences");
+    for (int i = 0; i < COLO_MAX_DIFFERENCES && st->differences[i].why[0]; i++) {
+        colo_json_open(g, NULL);
+        PUT_TEXT(g, "why", st->differences[i].why);
+        put_count(g, "count", st->differences[i].count);
+        colo_json_close(g);
+    }
+    colo_json_close_array(g);
+    PUT_TEXT(g, "last_difference", st->last_difference);
+}
+
 char *colo_status_json(const struct colo_status *st, bool pretty)
 {
     struct colo_json_gen *g = colo_json_gen_new(pretty);
@@ -155,6 +168,7 @@ char *colo_status_json(const struct colo_status *st, bool pretty)
     colo_json_put_int(g, "takeover_ns", st->takeover_ns);
     put_count(g, "verified", st->verified);
     PUT_TEXT(g, "network", st->network);
+    put_differences(g, st);
     PUT_TEXT(g, "disks", st->disks);
     PUT_TEXT(g, "policy", st->policy);
     PUT_TEXT(g, "last_reason", st->last_reason);

@@ -175,6 +175,23 @@ static void put_first_sync(FILE *f, const struct colo_json *st)
                 (double)done * 100 / (double)total);
 }
 
+static void put_differences(FILE *f, const struct colo_json *st)
+{
+    const struct colo_json *list = colo_json_get(st, "differences"), *one;
+
+    if (!colo_json_len(list))
+        return;
+    row(f, "differences");
+    for (size_t i = 0; i < colo_json_len(list); i++) {
+        one = colo_json_at(list, i);
+        fprintf(f, "%s%s %" PRId64, i ? ", " : "", text_of(one, "why"),
+                colo_json_get_int(one, "count", 0));
+    }
+    fprintf(f, "\n");
+    row(f, "  last");
+    fprintf(f, "%s\n", text_of(st, "last_difference"));
+}
+
 static void put_loss(FILE *f, const struct colo_json *st)
 {
     if (colo_json_get_int(st, "verified", 0)) {
@@ -183,6 +200,7 @@ static void put_loss(FILE *f, const struct colo_json *st)
     }
     row(f, "network");
     fprintf(f, "%s\n", text_of(st, "network"));
+    put_differences(f, st);
     row(f, "disks");
     fprintf(f, "%s\n", text_of(st, "disks"));
     if (*text_of(st, "policy") != '-') {
