@@ -291,9 +291,9 @@ bench-compare: $(B)/bench/bench-compare
 run-bench-proxy: $(PROXY) $(B)/bench/bench-frames $(B)/bench/bench-traffic
 	@tools/bench/bench-proxy
 
-$(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(LIB)
+$(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(B)/libcoloproxy.a $(LIB)
 	@mkdir -p $(@D)
-	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $< -L$(B) -lxencolo $(DEPS_LIBS)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o %.a,$^) -L$(B) -lxencolo $(DEPS_LIBS)
 
 # The lab takes far longer than the build, so a broken build is not tried on it.
 .PHONY: run-check-e2e run-check-long
