@@ -10,8 +10,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* A fresh exchange for each connection: a key that gets known later opens nothing recorded. */
-#define PRIORITY    "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK"
+/* A fresh exchange for each connection: a key that gets known later opens nothing recorded.  AES
+ * first: with the processor's instructions for it a third of the time per byte. */
+#define PRIORITY                                        \
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:" \
+    "-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305"
 #define USER        "xen-colo"
 #define MAGIC       "xencolo1"
 #define SILENCE     (5000 * COLO_MS)
