@@ -177,8 +177,12 @@ bool proxy_link_up(const struct proxy_link *l)
 
 static int tls_failed(struct proxy_link *l, int r, struct colo_err *err)
 {
+    int why = errno; /* of the socket call in GnuTLS */
+
     if (r == 0 || r == GNUTLS_E_PREMATURE_TERMINATION)
         return lose(l, COLO_ERR_PEER_EOF, "it was closed", err);
+    if (r == GNUTLS_E_PUSH_ERROR || r == GNUTLS_E_PULL_ERROR)
+        return lose(l, COLO_ERR_LOCAL, strerror(why), err);
     return lose(l, COLO_ERR_PROTOCOL, gnutls_strerror(r), err);
 }
 

@@ -20,6 +20,11 @@
 
 static int failed(struct colo_err *err, const char *what, struct rtnl_link *link, int r)
 {
+    if (r == -NLE_OBJ_NOTFOUND)
+        return colo_fail(err, COLO_ERR_LOCAL, "nic-link",
+                         "%s of network link %s: the kernel lacks one of sch_ingress, cls_u32 and "
+                         "act_mirred",
+                         what, rtnl_link_get_name(link));
     return colo_fail(err, COLO_ERR_LOCAL, "nic-link", "%s of network link %s: %s", what,
                      rtnl_link_get_name(link), nl_geterror(r));
 }

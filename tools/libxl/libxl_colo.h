@@ -15,8 +15,10 @@
 #define COLO_SILENCE_MAX_MS 30000u
 
 struct colo_config {
-    uint32_t interval_max_ms;  /* a checkpoint at least this often; default 5000 */
-    uint32_t interval_min_ms;  /* and never sooner than this after the last; default 100 */
+    uint32_t interval_max_ms; /* a checkpoint at least this often; default 5000 */
+    uint32_t interval_min_ms; /* and never sooner than this after the last; default 100 */
+    /* One copy's output waits for the other's, before a checkpoint is made instead; default 200. */
+    uint32_t output_wait_ms;
     uint32_t heartbeat_ms;     /* default 100 */
     uint32_t heartbeat_misses; /* default 5 */
     uint64_t staging_cap;  /* bytes of a checkpoint held in memory on the secondary; 0 = default */

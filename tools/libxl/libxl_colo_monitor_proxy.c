@@ -31,10 +31,8 @@ void colo_monitor_proxy_watch(struct mon *m)
 
     if (m->px || !path[0])
         return;
-    if (colo_proxy_attach(path, &m->px, &err) == 0 && colo_proxy_watch(m->px, &err) == 0)
-        return;
-    colo_monitor_log("%s", err.msg);
-    proxy_ended(m);
+    if (colo_proxy_attach(path, &m->px, &err) || colo_proxy_watch(m->px, &err))
+        proxy_ended(m); /* or it was not needed for long */
 }
 
 int colo_monitor_proxy_fd(const struct mon *m)

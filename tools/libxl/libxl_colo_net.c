@@ -146,13 +146,13 @@ static void join_with(struct colo_nics *nics, uint32_t i, const char *vif, const
 }
 
 int colo_net_wire(struct colo_net *net, struct colo_nics *nics, const char *mode,
-                  struct colo_err *err)
+                  uint32_t output_wait_ms, struct colo_err *err)
 {
     const char *vifs[COLO_MAX_NICS];
 
     for (uint32_t i = 0; i < net->n; i++)
         vifs[i] = net->vif[i];
-    if (colo_proxy_setup(net->px, vifs, net->n, mode, 0, err))
+    if (colo_proxy_setup(net->px, vifs, net->n, mode, output_wait_ms, err))
         return -1;
     for (uint32_t i = 0; i < net->n; i++) {
         const char *bridge = nics ? nics->nic[i].link[0].bridge : net->bridge[i];

@@ -35,7 +35,7 @@ int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char 
  * isolated, then name the proxy's ports as what is to join the bridges at takeover.
  */
 int colo_net_wire(struct colo_net *net, struct colo_nics *nics, const char *mode,
-                  struct colo_err *err);
+                  uint32_t output_wait_ms, struct colo_err *err);
 
 /* Wait until the two proxies have found each other. */
 int colo_net_wait_link(struct colo_net *net, int cancel_fd, colo_time deadline,

@@ -141,7 +141,7 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
                        mine->session, b->cfg.c_info.name, false, err) ||
         colo_proxy_connect(b->net.px, &link, err) ||
         colo_net_wait_link(&b->net, b->p->cancel_fd, colo_now() + COLO_T_HANDSHAKE, err) ||
-        colo_net_wire(&b->net, NULL, "compare", err))
+        colo_net_wire(&b->net, NULL, "compare", b->p->config.output_wait_ms, err))
         return -1;
     b->net.shared = b->p->shared;
     s->hooks.net = &b->net;

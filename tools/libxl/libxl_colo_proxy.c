@@ -45,7 +45,9 @@ int colo_proxy_attach(const char *path, struct colo_proxy **out, struct colo_err
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
     px->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (px->fd < 0 || connect(px->fd, (const struct sockaddr *)&sun, sizeof(sun))) {
-        gone(err, strerror(errno));
+        colo_fail_errno(err, errno, "the guest's colo-proxy cannot be reached");
+        if (err)
+            snprintf(err->reason, sizeof(err->reason), "proxy-gone");
         colo_proxy_close(px);
         return -1;
     }
@@ -301,7 +303,7 @@ int colo_proxy_connect(struct colo_proxy *px, const struct colo_proxy_link *link
 }
 
 int colo_proxy_setup(struct colo_proxy *px, const char *const *vifs, size_t n, const char *mode,
-                     uint32_t data_timeout_ms, struct colo_err *err)
+                     uint32_t output_wait_ms, struct colo_err *err)
 {
     struct colo_json_gen *g = request("setup");
 
@@ -311,7 +313,11 @@ int colo_proxy_setup(struct colo_proxy *px, const char *const *vifs, size_t n, c
         colo_json_put_str(g, NULL, vifs[i]);
     colo_json_close_array(g);
     colo_json_open(g, "limits");
-    colo_json_put_int(g, "data_timeout_ms", data_timeout_ms);
+    /* in the proportions of the engine's own: RFC 9293 lets a copy delay an acknowledgement, and
+     * the primary may be busy with checkpoints */
+    colo_json_put_int(g, "data_timeout_ms", output_wait_ms);
+    colo_json_put_int(g, "ack_timeout_ms", 3 * (int64_t)output_wait_ms);
+    colo_json_put_int(g, "primary_timeout_ms", 5 * (int64_t)output_wait_ms);
     colo_json_close(g);
     return ask(px, g, NULL, err);
 }

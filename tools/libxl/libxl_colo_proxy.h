@@ -43,9 +43,9 @@ int colo_proxy_listen(struct colo_proxy *px, struct colo_proxy_link *link, struc
 int colo_proxy_connect(struct colo_proxy *px, const struct colo_proxy_link *link,
                        struct colo_err *err);
 
-/* The NICs, by the names of their vifs; mode is "compare", "buffer", "event" or "pass". */
+/* output_wait_ms: 0 = the engine's own.  The NICs, by the names of their vifs; mode is "compare", "buffer", "event" or "pass". */
 int colo_proxy_setup(struct colo_proxy *px, const char *const *vifs, size_t n, const char *mode,
-                     uint32_t data_timeout_ms, struct colo_err *err);
+                     uint32_t output_wait_ms, struct colo_err *err);
 int colo_proxy_hold(struct colo_proxy *px, uint64_t checkpoint, struct colo_err *err);
 int colo_proxy_checkpoint(struct colo_proxy *px, uint64_t checkpoint, struct colo_err *err);
 int colo_proxy_takeover(struct colo_proxy *px, struct colo_err *err);

@@ -166,7 +166,7 @@ static int wire_network(struct bringup *b, struct colo_err *err)
 
     if (!b->net.px)
         return 0;
-    if (colo_net_wire(&b->net, &b->p->shared->recovery.nics, "compare", err))
+    if (colo_net_wire(&b->net, &b->p->shared->recovery.nics, "compare", 0, err))
         return -1;
     /* Its events are the primary's business: a copy without a link is still one that can take over. */
     s->hooks.net = &b->net;

@@ -13,6 +13,7 @@ void colo_config_defaults(struct colo_config *c)
     memset(c, 0, sizeof(*c));
     c->interval_max_ms = 5000;
     c->interval_min_ms = 100;
+    c->output_wait_ms = 200;
     c->heartbeat_ms = 100;
     c->heartbeat_misses = 5;
     c->takeover_on_silence = true;

@@ -25,6 +25,7 @@ static const struct {
     [XL_HEARTBEAT_MISSES] = {"colo.heartbeat_misses", 2, 1000},
     [XL_INTERVAL_MAX_MS] = {"colo.interval_max_ms", 10, 3600000},
     [XL_INTERVAL_MIN_MS] = {"colo.interval_min_ms", 0, 60000},
+    [XL_OUTPUT_WAIT_MS] = {"colo.output_wait_ms", 1, 10000},
     [XL_STAGING_CAP_MB] = {"colo.staging_cap_mb", 1, 1048576},
 };
 
@@ -63,6 +64,9 @@ int xl_set_number(enum xl_setting s, const char *what, const char *text, struct 
         break;
     case XL_INTERVAL_MIN_MS:
         c->interval_min_ms = (uint32_t)n;
+        break;
+    case XL_OUTPUT_WAIT_MS:
+        c->output_wait_ms = (uint32_t)n;
         break;
     case XL_STAGING_CAP_MB:
         c->staging_cap = n << 20;

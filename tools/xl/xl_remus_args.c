@@ -17,6 +17,7 @@ const char xl_remus_usage[] =
     "  -c, --colo              this, rather than the host's own `xl remus`\n"
     "  -i MS                   a checkpoint at least this often (5000)\n"
     "      --interval-min MS   and never sooner than this after the last (100)\n"
+    "      --output-wait MS    one copy's output waits for the other's (200), then a checkpoint\n"
     "      --heartbeat MS      a life sign this often (100)\n"
     "      --heartbeat-misses N  the peer is lost after so many missed (5)\n"
     "      --on-silence takeover|stop  what HOST does when this host falls silent\n"
@@ -37,6 +38,7 @@ const char xl_remus_usage[] =
 enum {
     OPT_COLO = 256,
     OPT_INTERVAL_MIN,
+    OPT_OUTPUT_WAIT,
     OPT_HEARTBEAT,
     OPT_HEARTBEAT_MISSES,
     OPT_STAGING_CAP,
@@ -52,6 +54,7 @@ static const char remus_short[] = ":Fs:ei:cbnduN:pvh";
 static const struct option remus_long[] = {
     {"colo", no_argument, NULL, OPT_COLO},
     {"interval-min", required_argument, NULL, OPT_INTERVAL_MIN},
+    {"output-wait", required_argument, NULL, OPT_OUTPUT_WAIT},
     {"heartbeat", required_argument, NULL, OPT_HEARTBEAT},
     {"heartbeat-misses", required_argument, NULL, OPT_HEARTBEAT_MISSES},
     {"staging-cap", required_argument, NULL, OPT_STAGING_CAP},
@@ -186,6 +189,9 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
         case OPT_INTERVAL_MIN:
             rc = xl_set_number(XL_INTERVAL_MIN_MS, "--interval-min", optarg, c, err);
             min_given = true;
+            break;
+        case OPT_OUTPUT_WAIT:
+            rc = xl_set_number(XL_OUTPUT_WAIT_MS, "--output-wait", optarg, c, err);
             break;
         case OPT_HEARTBEAT:
             rc = xl_set_number(XL_HEARTBEAT_MS, "--heartbeat", optarg, c, err);

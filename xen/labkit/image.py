@@ -163,9 +163,10 @@ def _applets(tree):
             continue
         folder = "sbin" if "sbin" in line else "bin"
         (tree / "usr" / folder / name).symlink_to("/bin/busybox")
-    init = tree / "usr/sbin/init"
-    init.unlink(missing_ok=True)
-    init.symlink_to("/bin/busybox")
+    # modprobe: kmod's wants indexes that busybox's depmod does not make, and the kernel calls it
+    for name in ("init", "modprobe"):
+        (tree / "usr/sbin" / name).unlink(missing_ok=True)
+        (tree / "usr/sbin" / name).symlink_to("/bin/busybox")
 
 
 def _hypervisor(tree, modules):

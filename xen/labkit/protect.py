@@ -81,6 +81,8 @@ class Protection:
         transport = f"{OURS}/{name}.transport"
         receive = ["env", *_settings(peer_env), "xl", "migrate-receive", "--colo", *receiver]
         if via == "tcp":
+            # that of the lab's own ssh, by which the other host cannot be reached
+            receive[1:1] = ["-u", "SSH_CONNECTION"]
             port = next(self._ports)
             self._listener = f"TCP-LISTEN:{port},reuseaddr,nodelay"
             # A script, because socat takes colons and commas in a command for its own.

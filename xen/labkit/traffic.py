@@ -24,7 +24,7 @@ class Traffic(threading.Thread):
         self.client, self.address = lab.client, address
         self.done, self.worst, self.error = 0, 0.0, None
         self._last = time.monotonic()
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self):
         try:
@@ -49,7 +49,7 @@ class Traffic(threading.Thread):
 
     def end(self, patience=PATIENCE):
         """It need not go on; wait until it has ended in good order."""
-        self._stop.set()
+        self._over.set()
         self.join(patience)
         self._check(not self.is_alive())
         return self
@@ -69,7 +69,7 @@ class Dialogue(Traffic):
 
     def _work(self):
         with self.client.tcp(self.address, ECHO, PATIENCE) as sock, sock.makefile("rb") as answers:
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 line = b"request %d\n" % self.done
                 self._last = time.monotonic()
                 sock.sendall(line)
@@ -77,7 +77,7 @@ class Dialogue(Traffic):
                 if answer != line:
                     raise ValueError(f"{answer!r} is not the answer to {line!r}")
                 self.progress(1)
-                self._stop.wait(self.gap)
+                self._over.wait(self.gap)
 
 
 class Datagrams(Traffic):
@@ -90,7 +90,7 @@ class Datagrams(Traffic):
     def _work(self):
         number = 0
         with self.client.udp(self.address, ECHO, 1) as sock:
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 number += 1
                 text = b"datagram %d" % number
                 with contextlib.suppress(ConnectionError):
@@ -99,7 +99,7 @@ class Datagrams(Traffic):
                     self.progress(1)
                 else:
                     self.lost += 1
-                self._stop.wait(self.gap)
+                self._over.wait(self.gap)
 
     @staticmethod
     def _answered(sock, text):
@@ -119,12 +119,12 @@ class Pings(Traffic):
         self.gap, self.lost = gap, 0
 
     def _work(self):
-        while not self._stop.is_set():
+        while not self._over.is_set():
             if self.client.ping(self.address, 1):
                 self.progress(1)
             else:
                 self.lost += 1
-            self._stop.wait(self.gap)
+            self._over.wait(self.gap)
 
 
 class Download(Traffic):
@@ -193,10 +193,10 @@ class Lottery(Traffic):
 
     def _work(self):
         with self.client.tcp(self.address, CONTROL, PATIENCE) as sock, sock.makefile("rb") as answers:
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 self._last = time.monotonic()
                 sock.sendall(b"random\n")
                 value, index, head = answers.readline().decode().split()
                 self.numbers.append((int(index), value, head))
                 self.progress(1)
-                self._stop.wait(self.gap)
+                self._over.wait(self.gap)

@@ -106,6 +106,8 @@ class World:
         guest by the network would be a reason for a checkpoint."""
         script = ["--coloft-script", "colo-proxy-setup" if network else ""]
         receiver = [*script, *more.pop("receiver", ())]
+        if network:     # two emulated guests are rarely as fast as each other
+            script += ["--output-wait", "3000"]
         return self.stage.protect(self.guest.name, self.p, self.s, *script, *options,
                                   receiver=receiver, **more)
 

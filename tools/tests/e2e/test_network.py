@@ -11,7 +11,7 @@ from labkit import wait_for
 from labkit.traffic import Datagrams, Dialogue, Download, Lottery, Pings, Upload
 
 MANY = 20                   # connections with a request at a time each
-SIZE = 50_000_000           # of a download, and of an upload
+SIZE = 2_000_000           # of a download, and of an upload
 HALF_WAY = SIZE // 3        # when something happens to the hosts
 TAKEOVERS_TIME = 600        # seconds for as many takeovers as fit
 

@@ -107,8 +107,8 @@ static void begin(void)
     tl_ok(colo_proxy_connect(P.net.px, &link, &err), &err);
     tl_ok(colo_net_wait_link(&P.net, -1, tl_soon(), &err), &err);
     isolate();
-    tl_ok(colo_net_wire(&S.net, &S.nics, "compare", &err), &err);
-    tl_ok(colo_net_wire(&P.net, NULL, "compare", &err), &err);
+    tl_ok(colo_net_wire(&S.net, &S.nics, "compare", 0, &err), &err);
+    tl_ok(colo_net_wire(&P.net, NULL, "compare", 0, &err), &err);
     tl_str_eq(tn_bridge_of("vif1.1-emu"), "");
     tl_str_eq(tn_bridge_of("vif1.1-cb"), "br0");
     tl_str_eq(tn_bridge_of("vif2.1-emu"), "");
@@ -272,7 +272,8 @@ static void test_a_script_that_fails(void **state)
     build_links();
     start(&P, false);
     snprintf(P.net.vif[1], sizeof(P.net.vif[1]), "nosuch");
-    tl_has((colo_net_wire(&P.net, NULL, "compare", &err), err.msg), "no network link nosuch-emu");
+    tl_has((colo_net_wire(&P.net, NULL, "compare", 0, &err), err.msg),
+           "no network link nosuch-emu");
     tl_str_eq(err.reason, "proxy-script");
     tl_eq(P.undo.n, 2);
     tl_ok(colo_net_undo(&P.net, &P.undo, true, &err), &err);
@@ -280,7 +281,7 @@ static void test_a_script_that_fails(void **state)
     all_gone();
     start(&P, false);
     snprintf(P.undo.script, sizeof(P.undo.script), "/nonexistent/script");
-    tl_fails(colo_net_wire(&P.net, NULL, "compare", &err), &err, COLO_ERR_LOCAL);
+    tl_fails(colo_net_wire(&P.net, NULL, "compare", 0, &err), &err, COLO_ERR_LOCAL);
 }
 
 static int enter(void **state)

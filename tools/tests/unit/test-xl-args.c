@@ -93,14 +93,16 @@ static void test_defaults(void **state)
 static void test_all_options(void **state)
 {
     (void)state;
-    assert_int_equal(parse("remus -c -F -e -v -i 1000 --interval-min 20 --heartbeat 50 "
-                           "--heartbeat-misses 8 --staging-cap 64 --verify=7 --reprotect "
-                           "--on-silence stop -s /bin/rsh web beta"),
-                     0);
+    assert_int_equal(
+        parse("remus -c -F -e -v -i 1000 --interval-min 20 --output-wait 700 --heartbeat 50 "
+              "--heartbeat-misses 8 --staging-cap 64 --verify=7 --reprotect "
+              "--on-silence stop -s /bin/rsh web beta"),
+        0);
     assert_true(conf.force && conf.verify_every == 7 && args.foreground && args.verbose &&
                 args.reprotect);
     assert_int_equal(conf.interval_max_ms, 1000);
     assert_int_equal(conf.interval_min_ms, 20);
+    assert_int_equal(conf.output_wait_ms, 700);
     assert_int_equal(conf.heartbeat_ms, 50);
     assert_int_equal(conf.heartbeat_misses, 8);
     assert_int_equal(conf.staging_cap, 64 << 20);
@@ -180,15 +182,17 @@ static void conf_refused(const char *text, const char *why)
 static void test_conf(void **state)
 {
     (void)state;
-    assert_int_equal(conf_of("autoballoon=\"off\"\n# a comment\ncolo.heartbeat_ms=250\n"
-                             "colo.heartbeat_misses = \"4\"\ncolo.interval_max_ms=2000\n"
-                             "colo.interval_min_ms=0\ncolo.staging_cap_mb=16\n"
-                             "colo.on_silence=\"stop\"\ncolo.default.proxyscript=\"/x\"\n"),
-                     0);
+    assert_int_equal(
+        conf_of("autoballoon=\"off\"\n# a comment\ncolo.heartbeat_ms=250\n"
+                "colo.heartbeat_misses = \"4\"\ncolo.interval_max_ms=2000\n"
+                "colo.interval_min_ms=0\ncolo.output_wait_ms=900\ncolo.staging_cap_mb=16\n"
+                "colo.on_silence=\"stop\"\ncolo.default.proxyscript=\"/x\"\n"),
+        0);
     assert_int_equal(conf.heartbeat_ms, 250);
     assert_int_equal(conf.heartbeat_misses, 4);
     assert_int_equal(conf.interval_max_ms, 2000);
     assert_int_equal(conf.interval_min_ms, 0);
+    assert_int_equal(conf.output_wait_ms, 900);
     assert_int_equal(conf.staging_cap, 16 << 20);
     assert_false(conf.takeover_on_silence);
     assert_int_equal(conf_of(""), 0);
