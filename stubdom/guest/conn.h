@@ -18,7 +18,7 @@ struct conn {
     enum { HEAD, BODY, REPLY } state;
     uint64_t body_left, body_bytes; /* of a PUT */
     uint64_t blob_seed, blob_pos, blob_len;
-    bool keep;
+    bool keep, slow;
     struct sha256 sum;
 };
 

@@ -127,6 +127,9 @@ void control(char *line, char answer[ANSWER_MAX])
             snprintf(answer, ANSWER_MAX, "ok %" PRIu64 " %016" PRIx64, x, z);
         else
             snprintf(answer, ANSWER_MAX, "error not enough memory");
+    } else if (!strcmp(word, "pace") && number(a, &x)) {
+        http_pace = x;
+        snprintf(answer, ANSWER_MAX, "ok");
     } else if (!strcmp(word, "check")) {
         bool good = memory_check(&x, &y, &w);
 
@@ -153,7 +156,7 @@ void control(char *line, char answer[ANSWER_MAX])
             answer, ANSWER_MAX,
             "error unknown or incomplete: %s (status, append TEXT, "
             "log [verify|get N], random, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
-            "poweroff, reboot, crash)",
+            "pace BYTES, poweroff, reboot, crash)",
             word);
     }
 }

@@ -66,7 +66,10 @@ void control(char *line, char answer[ANSWER_MAX]);
 void server_init(void);
 void server_run(int serial, int timeout_ms);
 
-/* http.c */
+/* http.c; http_tick: once a tick.  pace: bytes a second for all blobs that are asked for with slow=1,
+ * 0: as fast as others */
+extern uint64_t http_pace;
+void http_tick(void);
 struct conn;
 void http_input(struct conn *c);
 void http_more(struct conn *c);

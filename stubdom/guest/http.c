@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A small HTTP/1.1 server: GET /, GET /blob?bytes=N&seed=S, PUT /blob. */
+/* A small HTTP/1.1 server: GET /, GET /blob?bytes=N&seed=S[&slow=1], PUT /blob. */
 #define _GNU_SOURCE
 #include "conn.h"
 
@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+uint64_t http_pace;
+static uint64_t granted; /* to the slow ones, of this tick */
+
+void http_tick(void)
+{
+    granted = http_pace * settings.tick_ms / 1000;
+}
 
 static void blob_bytes(const struct conn *c, uint64_t pos, uint8_t *out, size_t len)
 {
@@ -49,6 +57,7 @@ static void blob_reply(struct conn *c, const char *query)
     c->blob_len = bytes ? strtoull(bytes + 6, NULL, 10) : 0;
     c->blob_seed = seed ? strtoull(seed + 5, NULL, 10) : 0;
     c->blob_pos = 0;
+    c->slow = strstr(query, "slow=1") != NULL;
     sha256_init(&c->sum);
     for (uint64_t pos = 0; pos < c->blob_len; pos += sizeof(part)) {
         size_t n = c->blob_len - pos < sizeof(part) ? c->blob_len - pos : sizeof(part);
@@ -162,6 +171,13 @@ void http_more(struct conn *c)
 
         if (n > left)
             n = left;
+        if (c->slow && http_pace) {
+            if (n > granted)
+                n = granted;
+            if (n == 0)
+                return; /* till the next tick */
+            granted -= n;
+        }
         blob_bytes(c, c->blob_pos, part, n);
         conn_put(c, part, n);
         c->blob_pos += n;

@@ -70,6 +70,7 @@ static void tick(void)
     if (next_tick < now)
         next_tick = now + settings.tick_ms / 1e3;
     counter++;
+    http_tick();
     say("tick %" PRIu64 " uptime %.3f", counter, now);
 }
 

@@ -227,7 +227,7 @@ void server_run(int serial, int timeout_ms)
         if (c->out_pos < c->out_len)
             set[first + i].events |= POLLOUT;
     }
-    if (poll(set, first + had, timeout_ms) <= 0)
+    if (poll(set, first + had, timeout_ms) < 0)
         return;
     if (set[4].revents)
         serial_input(serial);
@@ -238,7 +238,9 @@ void server_run(int serial, int timeout_ms)
     for (size_t i = 0; i < had; i++) {
         struct conn *c = conns[i];
 
-        if (!set[first + i].revents || turn(c, set[first + i].revents)) {
+        bool due = set[first + i].revents || (c->slow && c->state == REPLY);
+
+        if (!due || turn(c, set[first + i].revents)) {
             conns[kept++] = c;
         } else {
             close(c->fd);

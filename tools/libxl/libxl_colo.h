@@ -14,6 +14,9 @@
  * steps that wait for it run out of time. */
 #define COLO_SILENCE_MAX_MS 30000u
 
+#define COLO_SCRIPT_DIR     "/etc/xen/scripts/"
+#define COLO_DEFAULT_SCRIPT COLO_SCRIPT_DIR "colo-proxy-setup"
+
 struct colo_config {
     uint32_t interval_max_ms; /* a checkpoint at least this often; default 5000 */
     uint32_t interval_min_ms; /* and never sooner than this after the last; default 100 */
@@ -25,7 +28,8 @@ struct colo_config {
     uint32_t verify_every; /* prove both copies equal at every Nth checkpoint; 0 = never */
     bool takeover_on_silence; /* secondary's policy without a fence command; default true */
     bool force;               /* -F: hosts may differ in the versions of Xen and QEMU */
-    char proxyscript[128];    /* wires NICs to colo-proxy; "" = output is not compared */
+    char proxyscript[128];    /* wires NICs to colo-proxy; "" = output is not compared; default
+                               COLO_DEFAULT_SCRIPT */
 };
 void colo_config_defaults(struct colo_config *c);
 

@@ -14,6 +14,7 @@ void colo_config_defaults(struct colo_config *c)
     c->interval_max_ms = 5000;
     c->interval_min_ms = 100;
     c->output_wait_ms = 200;
+    snprintf(c->proxyscript, sizeof(c->proxyscript), "%s", COLO_DEFAULT_SCRIPT);
     c->heartbeat_ms = 100;
     c->heartbeat_misses = 5;
     c->takeover_on_silence = true;

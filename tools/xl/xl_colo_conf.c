@@ -14,8 +14,6 @@
 
 #include <libxlutil.h>
 
-#define SCRIPTS "/etc/xen/scripts/"
-
 /* The bounds are those of the capabilities that the peer checks. */
 static const struct {
     const char *key;
@@ -93,13 +91,13 @@ int xl_set_proxyscript(const char *what, const char *text, struct colo_config *c
     /* it goes through the shell of the other host, too */
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-";
-    const char *folder = *text && !strchr(text, '/') ? SCRIPTS : "";
+    const char *folder = *text && !strchr(text, '/') ? COLO_SCRIPT_DIR : "";
 
     if (strspn(text, allowed) != strlen(text) ||
         strlen(folder) + strlen(text) >= sizeof(c->proxyscript))
         return colo_fail(err, COLO_ERR_REFUSED, "usage",
                          "%s is \"%.64s\"; it must be a path of letters, digits and ._/+-, or a "
-                         "name in " SCRIPTS,
+                         "name in " COLO_SCRIPT_DIR,
                          what, text);
     memcpy(c->proxyscript, folder, strlen(folder));
     memcpy(c->proxyscript + strlen(folder), text, strlen(text) + 1);

@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import json
 import os
-import socket
 import threading
 import time
 
@@ -128,28 +127,23 @@ class Pings(Traffic):
 
 
 class Download(Traffic):
-    """GET /blob; the guest says the checksum before the first byte.  pace: bytes a second."""
+    """GET /blob; the guest says the checksum before the first byte.  slow: as fast as the guest's
+    command `pace` says."""
 
-    def __init__(self, lab, address, size, seed=7, pace=None):
+    def __init__(self, lab, address, size, seed=7, slow=False):
         super().__init__(lab, address)
-        self.size, self.seed, self.pace = size, seed, pace
+        self.path = f"/blob?bytes={size}&seed={seed}" + ("&slow=1" if slow else "")
+        self.size = size
 
     def _work(self):
         connection = http.client.HTTPConnection(self.address, HTTP)
         connection.sock = self.client.tcp(self.address, HTTP, PATIENCE)
-        if self.pace:   # what waits in buffers was not asked for so fast
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.request("GET", f"/blob?bytes={self.size}&seed={self.seed}",
-                           headers={"Connection": "close"})
+        connection.request("GET", self.path, headers={"Connection": "close"})
         reply = connection.getresponse()
-        digest, begun = hashlib.sha256(), time.monotonic()
-        self._last = begun
+        digest, self._last = hashlib.sha256(), time.monotonic()
         while part := reply.read1(65536):
             digest.update(part)
             self.progress(len(part))
-            if self.pace:
-                time.sleep(max(0.0, begun + self.done / self.pace - time.monotonic()))
-                self._last = time.monotonic()
         connection.close()
         told = reply.headers["X-Checksum"].removeprefix("sha256=")
         if (self.done, digest.hexdigest()) != (self.size, told):

@@ -12,7 +12,6 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import pytest  # noqa: E402
 
-from support.leftovers import assert_nothing_left  # noqa: E402
 from support.log import Memory  # noqa: E402
 from support.stage import Stage  # noqa: E402
 
@@ -101,15 +100,8 @@ class World:
         one.wait_protected()
         return one
 
-    def start(self, *options, network=False, **more):
-        """network: what the two copies send is compared.  Most tests go without: each look at the
-        guest by the network would be a reason for a checkpoint."""
-        script = ["--coloft-script", "colo-proxy-setup" if network else ""]
-        receiver = [*script, *more.pop("receiver", ())]
-        if network:     # two emulated guests are rarely as fast as each other
-            script += ["--output-wait", "3000"]
-        return self.stage.protect(self.guest.name, self.p, self.s, *script, *options,
-                                  receiver=receiver, **more)
+    def start(self, *options, **more):
+        return self.stage.protect(self.guest.name, self.p, self.s, *options, **more)
 
     def turn(self):
         """After a takeover: the survivor's host is the primary from now on; waits for the other."""
@@ -140,7 +132,7 @@ class World:
 
     def nothing_at(self, host, guests=()):
         """Nothing of a session is left there: no process, file, port, domain or node."""
-        assert_nothing_left(host, self.stage.baseline[host.name], guests)
+        self.stage.nothing_at(host, guests)
 
     def only_the_guest(self):
         """Nothing of the session is left on either host, and the guest is well."""

@@ -38,6 +38,7 @@ def take_over_once(world, config, *options, deadline=240):
     return int(gfn)
 
 
+@pytest.mark.long
 def test_two_vcpus_and_default_graphics(world):
     """stdvga and VNC: the device model moves the video memory about in the p2m."""
     config = GuestConfig(name="smp", ip="10.78.0.11", vcpus=2, vga="stdvga", script="")

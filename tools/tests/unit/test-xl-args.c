@@ -109,6 +109,9 @@ static void test_all_options(void **state)
     assert_false(conf.takeover_on_silence);
     assert_string_equal(args.ssh, "/bin/rsh");
     assert_string_equal(args.receiver, " -e --staging-cap 64 --on-silence stop");
+    assert_int_equal(parse("remus -c --coloft-script '' web beta"), 0);
+    assert_string_equal(args.receiver, ""); /* without one here, the receiver uses none either */
+    assert_string_equal(conf.proxyscript, "");
 }
 
 static void test_a_command_instead_of_ssh_and_a_dry_run(void **state)

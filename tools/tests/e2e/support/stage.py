@@ -36,6 +36,7 @@ class Stage:
         self.baseline = {}
         self.protections = []
         self.kept = None        # a session that outlives its test
+        self.seen_clean = set() # hosts that a test has looked at since its last session
         self.big = memory_available() >= BIG_NEEDS
         self._booting = {}
         self._pool = ThreadPoolExecutor(len(HOSTS))
@@ -84,7 +85,13 @@ class Stage:
         for boot in booting.values():
             boot.result()
 
+    def nothing_at(self, host, guests=()):
+        """Nothing is left there but these guests and what was there before any session."""
+        assert_nothing_left(host, self.baseline[host.name], guests)
+        self.seen_clean.add(host.name)
+
     def cut_power(self, host):
+        self.seen_clean.discard(host.name)
         host.kill()
         if self.home == host.name:
             self.home = None
@@ -118,9 +125,14 @@ class Stage:
 
     # protections ------------------------------------------------------------------
 
-    def protect(self, name, primary, secondary, *options, **more):
+    def protect(self, name, primary, secondary, *options, network=False, **more):
+        """network: what the two copies send is compared.  Most tests go without: each look at the
+        guest by the network would be a reason for a checkpoint."""
         more.setdefault("via", "tcp")
-        one = Protection(self.lab, name, primary.name, secondary.name, options, **more)
+        # two emulated guests are rarely as fast as each other
+        how = ["--output-wait", "3000"] if network else ["--coloft-script", ""]
+        self.seen_clean.clear()
+        one = Protection(self.lab, name, primary.name, secondary.name, [*how, *options], **more)
         self.protections.append(one)
         return one
 
@@ -139,14 +151,14 @@ class Stage:
         if kept and kept.running() and kept.primary.running():
             kept.stop()
             for name in HOSTS:
-                keep = [GUEST.name] if name == kept.primary.name else []
-                assert_nothing_left(self.lab[name], self.baseline[name], keep)
+                self.nothing_at(self.lab[name], [GUEST.name] if name == kept.primary.name else [])
 
     # between tests ------------------------------------------------------------------
 
     def tidy(self):
         """After a test that passed: nothing may be left but the guest that is kept."""
         protections, self.protections = self.protections, []
+        clean, self.seen_clean = self.seen_clean, set()
         kept = self.kept if self.kept in protections and self.kept_protection() else None
         self.protections = []
         for one in protections:
@@ -159,7 +171,7 @@ class Stage:
         if kept:
             return      # hosts are looked at when it has ended
         with ThreadPoolExecutor(len(HOSTS)) as pool:
-            list(pool.map(self._tidy_host, HOSTS))
+            list(pool.map(self._tidy_host, [name for name in HOSTS if name not in clean]))
         self.boot_what_is_off()
 
     def _tidy_host(self, name):
