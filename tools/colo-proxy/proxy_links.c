@@ -194,7 +194,9 @@ static int wire(struct nl_sock *sk, const struct proxy_links *l, const char *bri
         snprintf(on, sizeof(on), "%s", old.bridge);
     if (!on[0]) {
         colo_fail(err, COLO_ERR_REFUSED, "nic-bridge",
-                  "network link %s is on no Linux bridge: the proxy cannot take its place", l->tap);
+                  "network link %s is on no Linux bridge, where the proxy could take its place; "
+                  "--coloft-script \"\" protects without comparing output",
+                  l->tap);
         goto out;
     }
     rc = proxy_wire_ingress(sk, tap, err); /* 1: it is not ours */

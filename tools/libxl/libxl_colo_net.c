@@ -215,7 +215,8 @@ static void note_difference(struct colo_shared *sh, const struct colo_proxy_even
     struct colo_status *st = colo_status_begin(sh);
     struct colo_difference *d = st->differences;
 
-    while (d < st->differences + COLO_MAX_DIFFERENCES - 1 && d->why[0] && strcmp(d->why, ev->why))
+    while (d < st->differences + COLO_MAX_DIFFERENCES - 1 && d->why[0] &&
+           strcmp(d->why, ev->why) != 0)
         d++;
     snprintf(d->why, sizeof(d->why), "%.23s", ev->why);
     d->count++;

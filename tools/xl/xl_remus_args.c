@@ -211,7 +211,7 @@ int xl_remus_parse(int argc, char **argv, struct colo_config *c, struct xl_remus
             break;
         case OPT_SCRIPT:
             rc = xl_set_proxyscript("--coloft-script", optarg, c, err);
-            if (!rc && *optarg) /* without one here, the receiver uses none either */
+            if (!rc && c->proxyscript[0]) /* without one here, the receiver uses none either */
                 for_receiver(out, receiver_only = "--coloft-script", optarg);
             break;
         case OPT_VERIFY:

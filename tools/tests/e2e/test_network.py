@@ -11,9 +11,9 @@ from labkit import wait_for
 from labkit.traffic import Datagrams, Dialogue, Download, Lottery, Pings, Upload
 
 MANY = 20                   # connections with a request at a time each
-SIZE = 2_000_000           # of a download, and of an upload
+SIZE = 3_000_000            # of a download, and of an upload
 HALF_WAY = SIZE // 3        # when something happens to the hosts
-PACE = 20_000                # bytes a second, of a download from before protection on
+PACE = 20_000               # bytes a second, of a download from before protection on
 IDLE_TIME = 300             # seconds that a guest is left alone
 TAKEOVERS_TIME = 240        # seconds for as many takeovers as fit
 

@@ -16,7 +16,7 @@ class Memory:
 
     def append(self, text):
         """Append a line; returns the log's length after it."""
-        length, head = self.guest.ask(f"append {text}").split()
+        length, head = self.guest.ask(f"append {text}", timeout=60).split()
         self.heads[int(length)] = head
         return int(length)
 
