@@ -26,4 +26,4 @@ TSAN_FLAGS  := -fsanitize=thread
 FUZZ_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 # Seconds that each fuzz target runs.
-FUZZ_SECONDS ?= 10
+FUZZ_SECONDS ?= 6

@@ -14,8 +14,8 @@ MANY = 20                   # connections with a request at a time each
 SIZE = 3_000_000            # of a download, and of an upload
 HALF_WAY = SIZE // 3        # when something happens to the hosts
 PACE = 20_000               # bytes a second, of a download from before protection on
-IDLE_TIME = 300             # seconds that a guest is left alone
-TAKEOVERS_TIME = 240        # seconds for as many takeovers as fit
+IDLE_TIME = 120             # seconds that a guest is left alone
+TAKEOVERS_TIME = 150        # seconds for as many takeovers as fit
 
 
 class Clients:
@@ -95,7 +95,7 @@ def test_power_cut_of_the_secondary(world, record_property):
 
 @pytest.mark.long
 def test_an_idle_guest_has_no_reason(world):
-    """Five minutes of a guest that nobody talks to: what it sends by itself, both copies send."""
+    """A guest that nobody talks to: what it sends by itself, both copies send."""
     protection = world.protect("-i", "600000", network=True)
     first = protection.status()
     time.sleep(IDLE_TIME)
@@ -104,7 +104,7 @@ def test_an_idle_guest_has_no_reason(world):
     made = status["checkpoints"] - first["checkpoints"]
     listed = sum(one["count"] for one in status["differences"])
     print(f"{made} checkpoints: {status['differences']}, last {status['last_difference']!r}")
-    assert made <= 2, status        # neighbour discovery, whose timers run by each copy's clock
+    assert made <= 1, status        # neighbour discovery, whose timers run by each copy's clock
     assert made <= listed and status["triggers"]["period"] == first["triggers"]["period"]
 
 
