@@ -195,7 +195,7 @@ static void wire(struct host *h, bool secondary)
 {
     struct proxy_links l;
 
-    tl_ok(colo_proxy_setup(h->px, &h->vif, 1, "compare", 60000, &err), &err);
+    tl_ok(colo_proxy_setup(h->px, &h->vif, 1, "compare", 12000, &err), &err);
     tl_ok(proxy_links_name(h->vif, &l, &err), &err);
     tl_ok(proxy_links_setup(&l, secondary ? h->bridge : NULL, &err), &err);
 }
