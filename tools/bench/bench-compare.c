@@ -9,8 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench-header.h"
 #include "colo_compare.h"
-#include "colo_packet.h"
 
 #define BATCH 64
 
@@ -38,23 +38,9 @@ static struct colo_compare *open_engine(void)
     return c;
 }
 
-static uint32_t header(uint8_t *f, uint8_t proto, uint32_t len)
-{
-    memset(f, 0, 54);
-    f[12] = 8;
-    f[14] = 0x45;
-    colo_put16(f + 16, (uint16_t)(20 + len));
-    f[22] = 64;
-    f[23] = proto;
-    f[26] = f[30] = 10;
-    f[29] = 1;
-    f[33] = 2;
-    return 34;
-}
-
 static uint32_t tcp_frame(uint8_t *f, uint32_t flow, uint32_t seq, uint8_t flags, uint32_t len)
 {
-    uint32_t at = header(f, 6, 20 + len);
+    uint32_t at = bench_header(f, 1, 6, 20 + len);
 
     colo_put16(f + at, 80);
     colo_put16(f + at + 2, (uint16_t)(1000 + flow));
@@ -67,7 +53,7 @@ static uint32_t tcp_frame(uint8_t *f, uint32_t flow, uint32_t seq, uint8_t flags
 
 static uint32_t udp_frame(uint8_t *f, uint32_t flow, uint32_t n)
 {
-    uint32_t at = header(f, 17, 30); /* 64 bytes with header and payload */
+    uint32_t at = bench_header(f, 1, 17, 30); /* 64 bytes with header and payload */
 
     colo_put16(f + at, 53);
     colo_put16(f + at + 2, (uint16_t)(1000 + flow));

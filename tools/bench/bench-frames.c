@@ -10,6 +10,7 @@
  * through and the seconds, as JSON.
  */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -25,33 +26,19 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "colo_packet.h"
+#include "bench-header.h"
+#include "colo_err.h"
 
 #define BATCH   32
+#define HOST    77   /* our frames are from 10.0.0.77 */
 #define PATIENT 5000 /* ms without anything coming out: something is wrong */
 
 struct end {
     bool link; /* else a socket */
     int fd;
 };
-
-static void fail(const char *what) __attribute__((noreturn));
-static void fail(const char *what)
-{
-    fprintf(stderr, "bench-frames: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- the ends ---- */
 
@@ -65,12 +52,12 @@ static int open_link(const char *where, bool out)
     snprintf(path, sizeof(path), "/run/netns/%.*s", (int)(name - 1 - where), where);
     ns = open(path, O_RDONLY | O_CLOEXEC);
     if (ns < 0 || setns(ns, CLONE_NEWNET))
-        fail(path);
+        err(1, "%s", path);
     close(ns);
     sll.sll_ifindex = (int)if_nametoindex(name);
     fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, out ? htons(ETH_P_ALL) : 0);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&sll, sizeof(sll)))
-        fail(name);
+        err(1, "%s", name);
     setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one));
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
     return fd;
@@ -83,7 +70,7 @@ static int open_socket(const char *path)
 
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
     if (fd < 0 || connect(fd, (const struct sockaddr *)&sun, sizeof(sun)))
-        fail(path);
+        err(1, "%s", path);
     return fd;
 }
 
@@ -104,7 +91,7 @@ static void send_frame(const struct end *e, const uint8_t *frame, uint32_t len)
         n = e->link ? send(e->fd, frame, len, 0) : writev(e->fd, v, 2);
     while (n < 0 && (errno == EINTR || errno == ENOBUFS));
     if (n != (ssize_t)len + (e->link ? 0 : 4))
-        fail("sending a frame");
+        err(1, "sending a frame");
 }
 
 static uint64_t out_so_far;
@@ -118,17 +105,14 @@ static uint32_t receive(const struct end *e, bool wait, uint32_t most)
     uint32_t n = 0, at = 0, len;
     ssize_t r;
 
-    if (wait && poll(&pfd, 1, PATIENT) <= 0) {
-        fprintf(stderr, "bench-frames: nothing comes out any more, after %" PRIu64 " frames\n",
-                out_so_far);
-        exit(1);
-    }
+    if (wait && poll(&pfd, 1, PATIENT) <= 0)
+        errx(1, "nothing comes out any more, after %" PRIu64 " frames", out_so_far);
     while (e->link && n < most) {
         r = recv(e->fd, in, sizeof(in), MSG_DONTWAIT);
         if (r <= 0)
             break;
         n += r > 40 && in[12] == 8 && in[26] == 10 &&
-             in[29] == 77; /* from the address of our frames */
+             in[29] == HOST; /* from the address of our frames */
     }
     if (e->link) {
         out_so_far += n;
@@ -151,31 +135,9 @@ static uint32_t receive(const struct end *e, bool wait, uint32_t most)
 
 /* ---- frames ---- */
 
-static uint32_t begin(uint8_t *f, uint8_t proto, uint32_t len)
-{
-    static const uint8_t macs[12] = {2, 0, 0, 0, 0, 9, 0x00, 0x16, 0x3e, 0, 0, 1};
-    uint32_t sum = 0;
-
-    memset(f, 0, 54);
-    memcpy(f, macs, sizeof(macs));
-    f[12] = 8;
-    f[14] = 0x45;
-    colo_put16(f + 16, (uint16_t)(20 + len));
-    f[22] = 64;
-    f[23] = proto;
-    f[26] = f[30] = 10;
-    f[29] = 77;
-    f[33] = 2;
-    for (int i = 14; i < 34; i += 2)
-        sum += colo_be16(f + i);
-    sum = (sum & 0xffff) + (sum >> 16);
-    colo_put16(f + 24, (uint16_t) ~(sum + (sum >> 16)));
-    return 34;
-}
-
 static uint32_t udp(uint8_t *f, uint32_t n)
 {
-    uint32_t at = begin(f, 17, 30);
+    uint32_t at = bench_header(f, HOST, 17, 30);
 
     colo_put16(f + at, 53);
     colo_put16(f + at + 2, 4000);
@@ -187,7 +149,7 @@ static uint32_t udp(uint8_t *f, uint32_t n)
 /* With eight bytes of options, so that no frame is short: QEMU pads those from a tap. */
 static uint32_t tcp(uint8_t *f, uint32_t seq, uint8_t flags, uint32_t len)
 {
-    uint32_t at = begin(f, 6, 28 + len);
+    uint32_t at = bench_header(f, HOST, 6, 28 + len);
 
     colo_put16(f + at, 80);
     colo_put16(f + at + 2, 4000);
@@ -205,13 +167,13 @@ static uint32_t tcp(uint8_t *f, uint32_t seq, uint8_t flags, uint32_t len)
 static void probe(const struct end *p, const struct end *s, const struct end *out)
 {
     struct pollfd pfd = {.fd = out->fd, .events = POLLIN};
-    int64_t until = now() + PATIENT * INT64_C(1000000);
+    colo_time until = colo_now() + PATIENT * INT64_C(1000000);
     uint8_t frame[1600];
     uint32_t len = udp(frame, UINT32_MAX);
 
     do {
-        if (now() > until)
-            fail("nothing comes out");
+        if (colo_now() > until)
+            errx(1, "nothing comes out");
         send_frame(p, frame, len);
         send_frame(s, frame, len);
     } while (poll(&pfd, 1, 200) <= 0);
@@ -225,7 +187,7 @@ int main(int argc, char **argv)
     uint32_t len[BATCH], seq = 1, inside = 0;
     uint64_t sent = 0;
     bool is_tcp;
-    int64_t begun, until;
+    colo_time begun, until;
     struct end p, s, out;
     uint32_t window;
 
@@ -240,7 +202,7 @@ int main(int argc, char **argv)
     out = open_end(argv[6], true);
     memset(frame, 'x', sizeof(frame));
     probe(&p, &s, &out);
-    begun = now();
+    begun = colo_now();
     until = begun + (int64_t)(atof(argv[1]) * 1e9);
     if (is_tcp) {
         len[0] = tcp(frame[0], 0, 0x12, 0);
@@ -249,8 +211,8 @@ int main(int argc, char **argv)
         for (inside = 1; inside > 0;)
             inside -= receive(&out, true, 1);
     }
-    while (now() < until || inside > 0) {
-        if (now() < until && inside + BATCH <= window) {
+    while (colo_now() < until || inside > 0) {
+        if (colo_now() < until && inside + BATCH <= window) {
             for (int i = 0; i < BATCH; i++, sent++) {
                 len[i] = is_tcp ? tcp(frame[i], seq, 0x10, 1448) : udp(frame[i], (uint32_t)sent);
                 seq += 1448;
@@ -261,8 +223,9 @@ int main(int argc, char **argv)
                 send_frame(&s, frame[i], len[i]);
             inside += BATCH;
         }
-        inside -= receive(&out, now() >= until || inside + BATCH > window, inside);
+        inside -= receive(&out, colo_now() >= until || inside + BATCH > window, inside);
     }
-    printf("{\"frames\": %" PRIu64 ", \"seconds\": %.6f}\n", sent, (double)(now() - begun) / 1e9);
+    printf("{\"frames\": %" PRIu64 ", \"seconds\": %.6f}\n", sent,
+           (double)(colo_now() - begun) / 1e9);
     return 0;
 }

@@ -8,7 +8,7 @@
  *   bench-traffic ask ADDRESS PORT N     prints each of N round trips in nanoseconds, as JSON
  */
 #include <arpa/inet.h>
-#include <errno.h>
+#include <err.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -17,34 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "colo_err.h"
 
 #define QUESTION 64
 
 static uint8_t block[256 << 10];
-
-static void fail(const char *what) __attribute__((noreturn));
-static void fail(const char *what)
-{
-    fprintf(stderr, "bench-traffic: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static struct sockaddr_in address(char **argv)
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[3]))};
 
     if (inet_pton(AF_INET, argv[2], &sin.sin_addr) != 1)
-        fail(argv[2]);
+        errx(1, "%s is no address", argv[2]);
     return sin;
 }
 
@@ -53,7 +39,7 @@ static void all(int fd, const void *data, size_t len)
     for (ssize_t n; len > 0; len -= (size_t)n, data = (const uint8_t *)data + n) {
         n = write(fd, data, len);
         if (n <= 0)
-            fail("write");
+            err(1, "write");
     }
 }
 
@@ -86,13 +72,13 @@ static void serve(const struct sockaddr_in *sin)
     signal(SIGCHLD, SIG_IGN);
     setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (bind(s, (const struct sockaddr *)sin, sizeof(*sin)) || listen(s, 64))
-        fail("bind");
+        err(1, "bind");
     puts("ready");
     fflush(stdout);
     for (;;) {
         fd = accept(s, NULL, NULL);
         if (fd < 0)
-            fail("accept");
+            err(1, "accept");
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         if (fork() == 0) {
             close(s);
@@ -110,14 +96,14 @@ static int connected(const struct sockaddr_in *sin)
     int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
 
     if (fd < 0 || connect(fd, (const struct sockaddr *)sin, sizeof(*sin)))
-        fail("connect");
+        err(1, "connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return fd;
 }
 
 static void get(int fd, uint64_t bytes)
 {
-    int64_t begun = now(), last = begun, worst = 0, t;
+    int64_t begun = colo_now(), last = begun, worst = 0, t;
     uint64_t have = 0;
     char line[64];
     ssize_t n;
@@ -125,13 +111,13 @@ static void get(int fd, uint64_t bytes)
     snprintf(line, sizeof(line), "get %" PRIu64 "\n", bytes);
     all(fd, line, strlen(line));
     while ((n = read(fd, block, sizeof(block))) > 0) {
-        t = now();
+        t = colo_now();
         worst = t - last > worst ? t - last : worst;
         last = t;
         have += (uint64_t)n;
     }
     if (have != bytes)
-        fail("get: not all of it came");
+        errx(1, "get: not all of it came");
     printf("{\"bytes\": %" PRIu64 ", \"seconds\": %.6f, \"worst_wait\": %.6f}\n", have,
            (double)(last - begun) / 1e9, (double)worst / 1e9);
 }
@@ -143,19 +129,19 @@ static void ask(int fd, uint64_t times)
 
     printf("[");
     for (uint64_t i = 0; i < times; i++) {
-        begun = now();
+        begun = colo_now();
         memcpy(q + 8, &i, sizeof(i));
         all(fd, q, sizeof(q));
         for (size_t have = 0; have < sizeof(a);) {
             ssize_t n = read(fd, a + have, sizeof(a) - have);
 
             if (n <= 0)
-                fail("ask: no answer");
+                errx(1, "ask: no answer");
             have += (size_t)n;
         }
         if (memcmp(q, a, sizeof(a)) != 0)
-            fail("ask: a wrong answer");
-        printf("%s%" PRId64, i ? ", " : "", now() - begun);
+            errx(1, "ask: a wrong answer");
+        printf("%s%" PRId64, i ? ", " : "", colo_now() - begun);
     }
     printf("]\n");
 }
