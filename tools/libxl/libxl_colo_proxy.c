@@ -45,9 +45,8 @@ int colo_proxy_attach(const char *path, struct colo_proxy **out, struct colo_err
     snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
     px->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (px->fd < 0 || connect(px->fd, (const struct sockaddr *)&sun, sizeof(sun))) {
-        colo_fail_errno(err, errno, "the guest's colo-proxy cannot be reached");
-        if (err)
-            snprintf(err->reason, sizeof(err->reason), "proxy-gone");
+        colo_fail(err, COLO_ERR_LOCAL, "proxy-gone", "the guest's colo-proxy cannot be reached: %s",
+                  strerror(errno));
         colo_proxy_close(px);
         return -1;
     }
