@@ -29,7 +29,7 @@
 
 static struct colo_err err;
 static struct tp_frame f;
-static char folder[] = "/tmp/test-proxy-XXXXXX";
+static char folder[] = "/run/test-proxy-XXXXXX";
 
 static const struct tp_conn out = {.src = 1, .dst = 2, .sport = 53, .dport = 4000};
 static const struct tp_conn in = {.src = 2, .dst = 1, .sport = 4000, .dport = 53};
@@ -470,16 +470,10 @@ static void test_no_proxy(void **state)
 
 static int enter(void **state)
 {
-    assert_non_null(mkdtemp(folder));
-    return tn_enter(state);
-}
+    int rc = tn_enter(state); /* from here on /run is ours, and goes with us */
 
-static int leave(void **state)
-{
-    unlink(P.path);
-    unlink(S.path);
-    rmdir(folder);
-    return tn_leave(state);
+    assert_non_null(mkdtemp(folder));
+    return rc;
 }
 
 int main(void)
@@ -495,5 +489,5 @@ int main(void)
         cmocka_unit_test(test_no_proxy),
     };
 
-    return cmocka_run_group_tests(tests, enter, leave);
+    return cmocka_run_group_tests(tests, enter, tn_leave);
 }

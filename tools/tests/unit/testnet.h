@@ -7,7 +7,8 @@
 
 #include "testlib.h"
 
-/* cmocka group setup and teardown; the group then runs in a child.  Where there is no namespace, or no taps, tn_skip skips. */
+/* cmocka group setup and teardown; the group then runs in a child.  Where there is no namespace, or
+ * no taps, tn_skip skips. */
 int tn_enter(void **state);
 int tn_leave(void **state);
 void tn_skip(void);
