@@ -54,8 +54,9 @@ RUN_CHECK := /usr/bin/python3 -B tools/tests/run-check
 check:
 	@rm -f $(B)/check/*.counts
 	@tools/bootstrap build test lab
-	@mkdir -p $(B); nice -n 15 xen/lab build >$(B)/lab-images.log 2>&1 & \
-	for part in unit fuzz e2e; do $(MAKE) run-check-$$part || :; done; wait; \
+	@mkdir -p $(B); nice -n 15 xen/lab build >$(B)/lab-images.log 2>&1 & images=$$!; \
+	trap 'kill $$images 2>/dev/null' EXIT; trap 'exit 130' INT TERM HUP; \
+	for part in unit fuzz e2e; do $(MAKE) run-check-$$part || :; done; wait $$images; \
 	$(RUN_CHECK) sum unit fuzz e2e
 
 check-unit check-fuzz:
