@@ -80,39 +80,8 @@ class Dialogue(Traffic):
                 self._over.wait(self.gap)
 
 
-class Datagrams(Traffic):
-    """UDP to the guest's echo port: what is lost is counted, as lost on a network."""
-
-    def __init__(self, lab, address, gap=0.2):
-        super().__init__(lab, address)
-        self.gap, self.lost = gap, 0
-
-    def _work(self):
-        number = 0
-        with self.client.udp(self.address, ECHO, 1) as sock:
-            while not self._over.is_set():
-                number += 1
-                text = b"datagram %d" % number
-                with contextlib.suppress(ConnectionError):
-                    sock.send(text)
-                if self._answered(sock, text):
-                    self.progress(1)
-                else:
-                    self.lost += 1
-                self._over.wait(self.gap)
-
-    @staticmethod
-    def _answered(sock, text):
-        try:
-            while sock.recv(256) != text:   # late ones
-                pass
-            return True
-        except OSError:
-            return False
-
-
 class Pings(Traffic):
-    """ICMP echo, as Datagrams."""
+    """ICMP echo: what is not answered within a second is counted, as lost on a network."""
 
     def __init__(self, lab, address, gap=0.2):
         super().__init__(lab, address)
@@ -120,11 +89,33 @@ class Pings(Traffic):
 
     def _work(self):
         while not self._over.is_set():
-            if self.client.ping(self.address, 1):
+            if self._answered():
                 self.progress(1)
             else:
                 self.lost += 1
             self._over.wait(self.gap)
+
+    def _answered(self):
+        return self.client.ping(self.address, 1)
+
+
+class Datagrams(Pings):
+    """The same by UDP to the guest's echo port."""
+
+    def _work(self):
+        with self.client.udp(self.address, ECHO, 1) as self._sock:
+            super()._work()
+
+    def _answered(self):
+        text = b"datagram %d" % (self.done + self.lost)
+        try:
+            with contextlib.suppress(ConnectionError):
+                self._sock.send(text)
+            while self._sock.recv(256) != text:     # late ones
+                pass
+            return True
+        except OSError:
+            return False
 
 
 class Download(Traffic):
