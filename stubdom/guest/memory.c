@@ -39,6 +39,7 @@ static bool fits(uint64_t pages)
 /* Dirtying: a thread of its own, so that it has a vCPU of its own when there is one. */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wanted = PTHREAD_COND_INITIALIZER; /* set_rate is not 0 */
 static uint8_t *set;
 static uint64_t set_pages, set_rate;
 static atomic_uint_fast64_t dirtied;
@@ -53,26 +54,27 @@ static void *dirtier(void *unused)
     for (;;) {
         double now;
 
-        nanosleep(&slice, NULL);
-        now = uptime();
         pthread_mutex_lock(&lock);
-        if (set_rate) {
-            owed += (uint64_t)((now - last) * 1e6) * set_rate;
-            for (; owed >= 1000000; owed -= 1000000) {
-                uint64_t *word = (uint64_t *)(set + next % set_pages * PAGE);
-
-                *word = ++dirtied;
-                next++;
-                if (dirtied % 1024 == 0 && uptime() - now > 0.2) {
-                    owed = 0; /* slower than asked for: do not run after it */
-                    break;
-                }
-            }
-        } else {
+        while (!set_rate) { /* an idle guest stays idle: on the lab each wake-up costs */
+            pthread_cond_wait(&wanted, &lock);
+            last = uptime();
             owed = 0;
+        }
+        now = uptime();
+        owed += (uint64_t)((now - last) * 1e6) * set_rate;
+        for (; owed >= 1000000; owed -= 1000000) {
+            uint64_t *word = (uint64_t *)(set + next % set_pages * PAGE);
+
+            *word = ++dirtied;
+            next++;
+            if (dirtied % 1024 == 0 && uptime() - now > 0.2) {
+                owed = 0; /* slower than asked for: do not run after it */
+                break;
+            }
         }
         pthread_mutex_unlock(&lock);
         last = now;
+        nanosleep(&slice, NULL);
     }
     return NULL;
 }
@@ -90,6 +92,7 @@ bool memory_dirty(uint64_t rate, uint64_t pages)
         ok = set != NULL;
     }
     set_rate = ok ? rate : 0;
+    pthread_cond_signal(&wanted);
     pthread_mutex_unlock(&lock);
     return ok;
 }

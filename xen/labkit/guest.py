@@ -9,12 +9,15 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
-from . import cache, guestimage, paths
+from . import cache, guestimage, guestkernel, paths
 from .errors import LabError
 from .wait import Deadline, wait_for
 
 HOME = "/var/lib/colo-guest"            # in dom0; the same on every host
-CMDLINE = "console=ttyS0 quiet mitigations=off nopv xen_nopv no_timer_check nowatchdog panic=-1"
+IMAGES = "/lab/guest"                   # paths.GUEST as dom0 sees it
+# init_on_free: what a stream leaves out are pages of zeros
+CMDLINE = ("console=ttyS0 quiet mitigations=off nopv xen_nopv no_timer_check nowatchdog panic=-1 "
+           "init_on_free=1")
 BOOT_DEADLINE = 600
 
 
@@ -35,7 +38,7 @@ class GuestConfig:
     nics: int = 1                       # 0: no network
     bridge: str = "xenbr0"
     script: str = "vif-lab"             # "": the host's own, slower by 10 s a guest
-    tick_ms: int = 500                  # a line costs dozens of exits to QEMU
+    tick_ms: int = 2000                 # a line costs dozens of exits to QEMU
     cmdline: str = ""                   # added to the kernel's
     extra: dict = field(default_factory=dict)
 
@@ -48,7 +51,8 @@ class GuestConfig:
     def path(self):
         return f"{HOME}/{self.name}.cfg"
 
-    def text(self, tsc_khz=None):
+    def text(self, tsc_khz=None, preloaded=False):
+        """preloaded: see guestkernel; not for a guest that will be protected."""
         # the guest cannot calibrate its TSC here; told, it need not read the HPET for the time
         tsc = f" tsc_early_khz={tsc_khz} tsc=reliable" if tsc_khz else ""
         keys = {
@@ -56,7 +60,7 @@ class GuestConfig:
             "type": "hvm",
             "memory": self.memory,
             "vcpus": self.vcpus,
-            "kernel": f"{HOME}/vmlinuz",
+            "kernel": f"{IMAGES}/{'kernel' if preloaded else 'vmlinuz'}",
             "ramdisk": f"{HOME}/initramfs.gz",
             "extra": f"{CMDLINE}{tsc} guest.ip={self.ip}/24 guest.ip6={self.ip6}/64 "
                      f"guest.tick={self.tick_ms} {self.cmdline}".rstrip(),
@@ -68,7 +72,8 @@ class GuestConfig:
             "device_model_args_hvm": [
                 "-global", "e1000.romfile=",
                 "-chardev", f"pty,id=serial0,logfile=/var/log/colo-guest/{self.name}.serial,"
-                            "logappend=on"],
+                            "logappend=on",
+                *(guestkernel.arguments(paths.GUEST, IMAGES) if preloaded else [])],
         }
         if self.vga == "none":
             keys["vnc"] = 0
@@ -126,22 +131,24 @@ class Guest:
 class Guests:
     """Mixed into Lab: making guests."""
 
-    def install_guest(self, config, hosts=None):
-        """Put a guest's config, kernel and initramfs on the hosts (default: all that run)."""
+    def install_guest(self, config, hosts=None, preloaded=False):
+        """Put a guest's config and initramfs on the hosts (default: all that run)."""
         key = guestimage.key()
         script = (f"mkdir -p {HOME} /var/log/colo-guest; cd {HOME}; "
                   f"[ \"$(cat key 2>/dev/null)\" = {key} ] || "
-                  f"{{ cp /lab/guest/vmlinuz /lab/guest/initramfs.gz . && echo {key} >key; }}; "
+                  f"{{ cp {IMAGES}/initramfs.gz . && echo {key} >key; }}; "
                   f"cat >{shlex.quote(config.path)}")
         names = hosts or [h.name for h in self.hosts.values() if h.running()]
-        self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz())), names)
+        self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz(), preloaded)),
+                   names)
         return config.path
 
-    def create(self, host, config=None, paused=False, wait=True, deadline=BOOT_DEADLINE):
+    def create(self, host, config=None, paused=False, wait=True, deadline=BOOT_DEADLINE,
+               preloaded=False):
         """Boot a guest for real with `xl create`."""
         config = config or GuestConfig()
         deadline = Deadline(deadline)
-        self.install_guest(config)
+        self.install_guest(config, preloaded=preloaded)
         self[host].run(["xl", "create", *(["-p"] if paused else []), config.path],
                        timeout=deadline.left())
         guest = Guest(self, config)
@@ -169,7 +176,7 @@ class Guests:
 
     def _make_snapshot(self, host, config, state, deadline):
         cache.say(f"booting {config.name} once, for its snapshot")
-        guest = self.create(host, config, deadline=deadline.left())
+        guest = self.create(host, config, deadline=deadline.left(), preloaded=True)
         name = f"{config.name}-{os.getpid()}.save"
         try:
             # xl cannot save to 9p (Bad address): memory first, then copy

@@ -3,7 +3,7 @@
 
 import subprocess
 
-from . import cache, cpio, paths
+from . import cache, cpio, guestkernel, paths
 from .errors import LabError
 from .modules import Modules
 
@@ -15,7 +15,8 @@ def build():
     """Needs the unpacked dom0 root (for the kernel); called under the build lock."""
     kernel = paths.KERNEL
     key = cache.digest(paths.GUEST_SOURCES, kernel, paths.REPO / "xen/labkit/guestimage.py",
-                       paths.REPO / "xen/labkit/cpio.py", paths.REPO / "xen/labkit/modules.py")
+                       *(paths.REPO / f"xen/labkit/{name}.py"
+                         for name in ("cpio", "guestkernel", "modules")))
     target = paths.GUEST / "initramfs.gz"
     if cache.up_to_date(target, key):
         return
@@ -35,6 +36,7 @@ def build():
         archive.file(f"modules/{number:02d}.ko", (modules.base / file).read_bytes())
     archive.write(target, level=9)
     (paths.GUEST / "vmlinuz").write_bytes(kernel.read_bytes())
+    guestkernel.cut(kernel.read_bytes(), paths.GUEST)
     cache.mark_built(target, key)
 
 
