@@ -86,6 +86,30 @@ static void do_random(char *answer)
     snprintf(answer, ANSWER_MAX, "%016" PRIx64 " %zu %s", value, index, hex);
 }
 
+/* The connections, as the kernel tells them: queues, timers, what is sent again, window. */
+static void do_tcp(char *answer)
+{
+    static const char *const files[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    size_t len = 0, n;
+    char line[512];
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        FILE *f = fopen(files[i], "r");
+
+        while (f && fgets(line, sizeof(line), f)) {
+            n = strcspn(line, "\n");
+            if (strstr(line, ": 0A ") || !strstr(line, ": ") || len + n + 2 > ANSWER_MAX)
+                continue;
+            memcpy(answer + len, line, n);
+            len += n;
+            answer[len++] = ';';
+        }
+        if (f)
+            fclose(f);
+    }
+    answer[len] = 0;
+}
+
 static void do_crash(void)
 {
     int fd = open("/proc/sysrq-trigger", O_WRONLY);
@@ -117,6 +141,8 @@ void control(char *line, char answer[ANSWER_MAX])
         do_log(a, b, answer);
     } else if (!strcmp(word, "random")) {
         do_random(answer);
+    } else if (!strcmp(word, "tcp")) {
+        do_tcp(answer);
     } else if (!strcmp(word, "dirty") && number(a, &x) && (number(b, &y) || x == 0)) {
         if (memory_dirty(x, x ? y : 0))
             snprintf(answer, ANSWER_MAX, "ok");
@@ -155,7 +181,7 @@ void control(char *line, char answer[ANSWER_MAX])
         snprintf(
             answer, ANSWER_MAX,
             "error unknown or incomplete: %s (status, append TEXT, "
-            "log [verify|get N], random, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
+            "log [verify|get N], random, tcp, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
             "pace BYTES, poweroff, reboot, crash)",
             word);
     }
