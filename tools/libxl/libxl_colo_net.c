@@ -60,8 +60,7 @@ int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char 
         return -1;
     net->undo = undo;
     snprintf(undo->script, sizeof(undo->script), "%s", script);
-    snprintf(undo->socket, sizeof(undo->socket), COLO_RUN_DIR "/proxy-%.36s-%c.sock", session,
-             secondary ? 's' : 'p');
+    colo_proxy_path(undo->socket, session, secondary);
     colo_log_path(log, "xl-colo-proxy-", guest);
     return colo_proxy_start(program(), undo->socket, log, &net->px, err);
 }

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libxl_colo_control.h"
 #include "libxl_json.h"
 
 #define ANSWER_TIMEOUT (10 * 1000 * COLO_MS) /* a proxy answers at once; a host may stand still */
@@ -32,6 +33,12 @@ static int gone(struct colo_err *err, const char *why)
 }
 
 /* ---- starting ---- */
+
+void colo_proxy_path(char path[COLO_PROXY_PATH], const char *session, bool secondary)
+{
+    snprintf(path, COLO_PROXY_PATH, COLO_RUN_DIR "/proxy-%.36s-%c.sock", session,
+             secondary ? 's' : 'p');
+}
 
 int colo_proxy_attach(const char *path, struct colo_proxy **out, struct colo_err *err)
 {

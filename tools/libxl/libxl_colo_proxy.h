@@ -16,6 +16,10 @@
 
 struct colo_proxy;
 
+#define COLO_PROXY_PATH 96
+/* Its control socket. */
+void colo_proxy_path(char path[COLO_PROXY_PATH], const char *session, bool secondary);
+
 /* Start `program run path log`, connect to it and watch it; log may be NULL. */
 int colo_proxy_start(const char *program, const char *path, const char *log,
                      struct colo_proxy **out, struct colo_err *err);

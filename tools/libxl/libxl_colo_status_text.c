@@ -192,6 +192,71 @@ static void put_differences(FILE *f, const struct colo_json *st)
     fprintf(f, "%s\n", text_of(st, "last_difference"));
 }
 
+/* The least power of two, in microseconds, within which that part of the packets went out. */
+static void put_within(FILE *f, const struct colo_json *buckets, double part)
+{
+    int64_t all = 0, sum = 0, n;
+    size_t i;
+
+    for (i = 0; i < colo_json_len(buckets); i++)
+        if (colo_json_int(colo_json_at(buckets, i), &n))
+            all += n;
+    for (i = 0; i < colo_json_len(buckets); i++) {
+        if (colo_json_int(colo_json_at(buckets, i), &n))
+            sum += n;
+        if ((double)sum >= (double)all * part)
+            break;
+    }
+    if (i < 10)
+        fprintf(f, "%u us", 1U << i);
+    else
+        fprintf(f, "%.4g ms", (double)(UINT64_C(1) << (i < 63 ? i : 63)) / 1000);
+}
+
+static void put_nic(FILE *f, const struct colo_json *nic)
+{
+    const struct colo_json *latency = colo_json_get(nic, "latency_log2_us");
+    const char *tap = text_of(nic, "tap");
+
+    row(f, "  nic");
+    fprintf(f, "%s: %" PRId64 " packets, ", tap, colo_json_get_int(nic, "from_guest", 0));
+    put_size(f, colo_json_get_int(nic, "from_guest_bytes", 0));
+    fprintf(f, " from the guest; %" PRId64 ", ", colo_json_get_int(nic, "to_guest", 0));
+    put_size(f, colo_json_get_int(nic, "to_guest_bytes", 0));
+    fprintf(f, " to it; %" PRId64 " connections\n", colo_json_get_int(nic, "flows", 0));
+    if (latency) {
+        row(f, "  held");
+        fprintf(f, "%" PRId64 " packets now, %" PRId64 " at most",
+                colo_json_get_int(nic, "held_packets", 0),
+                colo_json_get_int(nic, "held_packets_peak", 0));
+        if (colo_json_get_int(nic, "released_packets", 0)) {
+            fprintf(f, "; half of them for less than ");
+            put_within(f, latency, 0.5);
+            fprintf(f, ", 99 %% for less than ");
+            put_within(f, latency, 0.99);
+        }
+        fprintf(f, "\n");
+    }
+    if (colo_json_get_int(nic, "rewriting", 0)) {
+        row(f, "  rewritten");
+        fprintf(f, "%" PRId64 " connections\n", colo_json_get_int(nic, "rewriting", 0));
+    }
+}
+
+static void put_proxy(FILE *f, const struct colo_json *st)
+{
+    const struct colo_json *proxy = colo_json_get(st, "proxy");
+    const struct colo_json *nics = colo_json_get(proxy, "nics");
+
+    if (!proxy)
+        return;
+    row(f, "proxy");
+    fprintf(f, "process %" PRId64 ", %s, link %s\n", colo_json_get_int(proxy, "pid", 0),
+            text_of(proxy, "phase"), text_of(proxy, "link"));
+    for (size_t i = 0; i < colo_json_len(nics); i++)
+        put_nic(f, colo_json_at(nics, i));
+}
+
 static void put_loss(FILE *f, const struct colo_json *st)
 {
     if (colo_json_get_int(st, "verified", 0)) {
@@ -201,6 +266,7 @@ static void put_loss(FILE *f, const struct colo_json *st)
     row(f, "network");
     fprintf(f, "%s\n", text_of(st, "network"));
     put_differences(f, st);
+    put_proxy(f, st);
     row(f, "disks");
     fprintf(f, "%s\n", text_of(st, "disks"));
     if (*text_of(st, "policy") != '-') {
@@ -215,6 +281,20 @@ static void put_loss(FILE *f, const struct colo_json *st)
         row(f, "last error");
         fprintf(f, "%s [%s]\n", text_of(st, "last_error"), text_of(st, "last_reason"));
     }
+}
+
+char *colo_status_with_proxy(const char *status, const struct colo_json *stats)
+{
+    struct colo_json_gen *g = colo_json_gen_new(false);
+    const char *end = strrchr(status, '}');
+    char *text, *all = NULL;
+
+    colo_json_put(g, NULL, stats);
+    text = colo_json_gen_finish(g);
+    if (text && end && asprintf(&all, "%.*s,\"proxy\":%s}", (int)(end - status), status, text) < 0)
+        all = NULL;
+    free(text);
+    return all;
 }
 
 char *colo_status_text(const struct colo_json *st, int64_t now)

@@ -10,6 +10,10 @@
 
 /* All results are malloc'ed and end in a newline; NULL = out of memory. */
 
+/* The status of a session (its JSON) with what the proxy of this host counts as its member "proxy",
+ * where the other functions look for it.  Without a newline. */
+char *colo_status_with_proxy(const char *status, const struct colo_json *stats);
+
 /* Everything about one session.  now: seconds since the epoch. */
 char *colo_status_text(const struct colo_json *status, int64_t now);
 

@@ -368,3 +368,22 @@ bool colo_json_get_bool(const struct colo_json *j, const char *key, bool dflt)
     colo_json_bool(colo_json_get(j, key), &value);
     return value;
 }
+
+void colo_json_put(struct colo_json_gen *g, const char *key, const struct colo_json *value)
+{
+    bool object = value && value->kind == JSON_OBJECT;
+
+    if (object || (value && value->kind == JSON_ARRAY)) {
+        (object ? colo_json_open : colo_json_open_array)(g, key);
+        for (size_t i = 0; i < value->u.a.n; i++) {
+            colo_json_put(g, object ? value->u.a.item[i]->key : NULL, value->u.a.item[i]);
+        }
+        (object ? colo_json_close : colo_json_close_array)(g);
+    } else if (value && value->kind == JSON_INT) {
+        colo_json_put_int(g, key, value->u.i);
+    } else if (value && value->kind == JSON_BOOL) {
+        colo_json_put_bool(g, key, value->u.b);
+    } else {
+        colo_json_put_str(g, key, value && value->kind == JSON_STR ? value->u.s : NULL);
+    }
+}

@@ -45,6 +45,8 @@ void colo_json_put_str(struct colo_json_gen *g, const char *key,
                        const char *value); /* NULL: null */
 void colo_json_put_int(struct colo_json_gen *g, const char *key, int64_t value);
 void colo_json_put_bool(struct colo_json_gen *g, const char *key, bool value);
+/* A value that parse returned, with all that is in it; a number that is no integer becomes null. */
+void colo_json_put(struct colo_json_gen *g, const char *key, const struct colo_json *value);
 char *colo_json_gen_finish(struct colo_json_gen *g);
 
 #endif

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libxl_colo_control.h"
+#include "libxl_colo_proxy.h"
 #include "libxl_colo_status_text.h"
 
 static const char usage[] =
@@ -30,6 +32,33 @@ static int print(char *text, struct colo_err *err)
     return 0;
 }
 
+/* With what the proxy counts, where there is one: what it cannot tell is left out. */
+static int add_proxy(char **status, struct colo_err *err)
+{
+    struct colo_json *j, *stats = NULL;
+    struct colo_proxy *px = NULL;
+    char path[COLO_PROXY_PATH], *with;
+    const char *role;
+
+    if (colo_json_parse(*status, strlen(*status), &j, err))
+        return -1;
+    role = colo_json_get_str(j, "role");
+    colo_proxy_path(path, colo_json_get_str(j, "session") ?: "",
+                    role && !strcmp(role, "secondary"));
+    if (!access(path, F_OK) && !colo_proxy_attach(path, &px, NULL) &&
+        !colo_proxy_stats(px, &stats, NULL)) {
+        with = colo_status_with_proxy(*status, stats);
+        if (with) {
+            free(*status);
+            *status = with;
+        }
+    }
+    colo_json_free(stats);
+    colo_proxy_close(px);
+    colo_json_free(j);
+    return 0;
+}
+
 static int show_one(const char *guest, bool json, struct colo_err *err)
 {
     struct colo_json *j = NULL;
@@ -39,7 +68,9 @@ static int show_one(const char *guest, bool json, struct colo_err *err)
 
     if (xl_find_session(guest, &domid, &status, err))
         return -1;
-    rc = colo_json_parse(status, strlen(status), &j, err);
+    rc = add_proxy(&status, err);
+    if (!rc)
+        rc = colo_json_parse(status, strlen(status), &j, err);
     if (!rc)
         rc = print(json ? colo_json_indent(status) : colo_status_text(j, time(NULL)), err);
     colo_json_free(j);

@@ -292,6 +292,45 @@ static void test_text_of_a_primary(void **state)
     colo_json_free(j);
 }
 
+/* 90 packets within 64 us, 9 within 128 us, one within 2^21 us */
+static const char proxy_stats[] =
+    "{\"pid\":77,\"role\":\"primary\",\"phase\":\"running\",\"mode\":\"compare\",\"link\":\"up\","
+    "\"nics\":[{\"tap\":\"vif3.0-cg\",\"from_guest\":120,\"from_guest_bytes\":3072,\"to_guest\":60,"
+    "\"to_guest_bytes\":900,\"released_packets\":100,\"flows\":2,\"held_packets\":20,"
+    "\"held_packets_peak\":31,\"latency_log2_us\":[0,0,0,0,0,0,90,9,0,0,0,0,0,0,0,0,0,0,0,0,0,1]},"
+    "{\"tap\":\"vif3.1-cg\",\"rewriting\":3,\"flows\":3}]}";
+
+static const char proxy_text[] =
+    "proxy         process 77, running, link up\n"
+    "  nic         vif3.0-cg: 120 packets, 3.0 KiB from the guest; 60, 900 B to it; 2 connections\n"
+    "  held        20 packets now, 31 at most; half of them for less than 64 us, 99 % for less than 128 us\n"
+    "  nic         vif3.1-cg: 0 packets, 0 B from the guest; 0, 0 B to it; 3 connections\n"
+    "  rewritten   3 connections\n"
+    "disks         none\n";
+
+static void test_text_with_a_proxy(void **state)
+{
+    struct colo_status st = primary();
+    struct colo_json *stats, *j;
+    struct colo_err err = {0};
+    char *flat = colo_status_json(&st, false), *with, *text;
+
+    (void)state;
+    assert_int_equal(colo_json_parse(proxy_stats, strlen(proxy_stats), &stats, &err), 0);
+    with = colo_status_with_proxy(flat, stats);
+    assert_non_null(with);
+    assert_non_null(strstr(with, proxy_stats)); /* all of it, as it was */
+    assert_int_equal(colo_json_parse(with, strlen(with), &j, &err), 0);
+    text = colo_status_text(j, 1700000000);
+    assert_non_null(text);
+    same(strdup(strstr(text, "proxy ")), proxy_text);
+    free(text);
+    colo_json_free(j);
+    colo_json_free(stats);
+    free(with);
+    free(flat);
+}
+
 static void test_text_after_a_takeover(void **state)
 {
     struct colo_status st = secondary();
@@ -398,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_text_of_a_primary),
+        cmocka_unit_test(test_text_with_a_proxy),
         cmocka_unit_test(test_text_after_a_takeover),
         cmocka_unit_test(test_text_during_the_first_sync),
         cmocka_unit_test(test_table),
