@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Clients of a guest whose two copies are compared: they notice nothing but a pause."""
 
+import json
 import os
 import random
 import time
@@ -91,6 +92,26 @@ def test_power_cut_of_the_secondary(world, record_property):
     clients.go_on()
     record_property("worst_stall_s", clients.end())
     world.memory.check()
+
+
+@pytest.mark.parametrize("where, fault, reasons", [
+    ("p", "pkill -KILL -x colo-proxy", {"proxy-gone"}),
+    pytest.param("s", "pkill -KILL -x colo-proxy", {"proxy-gone", "proxy-link"}, marks=pytest.mark.long),
+    pytest.param("p", "ip link delete vif$(xl domid g1).0-cb", {"proxy-gone", "proxy-tap"}, marks=pytest.mark.long),
+], ids=["proxy-killed", "other-proxy-killed", "tap-deleted"])
+def test_network_of_a_session_breaks(world, where, fault, reasons):
+    """Protection ends and says why; the guest has its network back, and its clients notice a pause."""
+    client = Dialogue(world.lab, world.guest.ip).begin()
+    protection = world.protect("-i", "2000", network=True)
+    status = json.loads(world.p.out(["xl", "colo-status", "-j", world.guest.name]))
+    assert status["proxy"]["link"] == "up" and status["proxy"]["nics"][0]["from_guest"] > 0, status
+    getattr(world, where).run(fault)
+    status = world.unprotected(protection)
+    assert status["last_reason"] in reasons, status
+    had = client.done
+    wait_for(lambda: client.done > had + 3, 60, "answers", 0.1)
+    client.end()
+    world.only_the_guest()
 
 
 @pytest.mark.long
