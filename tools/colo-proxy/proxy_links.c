@@ -141,8 +141,7 @@ static int dress(struct nl_sock *sk, const char *name, unsigned int mtu, const c
         rtnl_link_set_txqlen(change, QUEUE);
         rtnl_link_set_addr(change, mac);
         rtnl_link_set_flags(change, IFF_UP);
-        if (alias)
-            rtnl_link_set_ifalias(change, alias);
+        rtnl_link_set_ifalias(change, alias);
         r = rtnl_link_change(sk, *link, change, 0);
     }
     nl_addr_put(mac);
@@ -161,13 +160,26 @@ static int dress(struct nl_sock *sk, const char *name, unsigned int mtu, const c
 
 /* ---- the note ---- */
 
-/* False: it is not ours, or there is none. */
-static bool read_note(struct rtnl_link *port, struct note *n)
+/* On both of our taps, for one may be deleted by somebody.  1: *n is what an earlier setup noted; 0:
+ * there is no note. */
+static int read_note(struct nl_sock *sk, const struct proxy_links *l, struct note *n,
+                     struct colo_err *err)
 {
-    const char *alias = port ? rtnl_link_get_ifalias(port) : NULL;
+    const char *const names[] = {l->port, l->guest};
+    struct rtnl_link *link;
+    const char *alias;
+    int rc = 0;
 
-    return alias && sscanf(alias, "xen-colo tap=%15s bridge=%15s ingress=%7s", n->tap, n->bridge,
-                           n->ingress) == 3;
+    for (size_t i = 0; i < 2 && rc == 0; i++) {
+        rc = colo_rtnl_link(sk, 0, names[i], &link, err);
+        if (rc <= 0)
+            continue;
+        alias = rtnl_link_get_ifalias(link);
+        rc = alias && sscanf(alias, "xen-colo tap=%15s bridge=%15s ingress=%7s", n->tap, n->bridge,
+                             n->ingress) == 3;
+        rtnl_link_put(link);
+    }
+    return rc;
 }
 
 /* ---- setting up ---- */
@@ -178,19 +190,16 @@ static int wire(struct nl_sock *sk, const struct proxy_links *l, const char *bri
     struct rtnl_link *tap = NULL, *guest = NULL, *port = NULL;
     char alias[128], on[IFNAMSIZ];
     struct note old;
-    bool mine;
-    int rc = -1;
+    int rc = -1, noted;
 
-    if (need_link(sk, l->tap, &tap, err) || colo_rtnl_bridge_of(sk, tap, on, err) < 0 ||
-        colo_rtnl_link(sk, 0, l->port, &port, err) < 0)
+    if (need_link(sk, l->tap, &tap, err) || colo_rtnl_bridge_of(sk, tap, on, err) < 0)
         goto out;
-    /* what an earlier setup noted is still true: the tap is off its bridge since then */
-    mine = read_note(port, &old);
-    rtnl_link_put(port);
-    port = NULL;
+    noted = read_note(sk, l, &old, err);
+    if (noted < 0)
+        goto out;
     if (bridge)
         snprintf(on, sizeof(on), "%s", *bridge ? bridge : NO_BRIDGE);
-    else if (!on[0] && mine)
+    else if (!on[0] && noted) /* still true: the tap is off its bridge since then */
         snprintf(on, sizeof(on), "%s", old.bridge);
     if (!on[0]) {
         colo_fail(err, COLO_ERR_REFUSED, "nic-bridge",
@@ -203,10 +212,10 @@ static int wire(struct nl_sock *sk, const struct proxy_links *l, const char *bri
     if (rc < 0)
         goto out;
     snprintf(alias, sizeof(alias), ALIAS, l->tap, on,
-             rc == 0 || (mine && !strcmp(old.ingress, "ours")) ? "ours" : "other");
+             rc == 0 || (noted && !strcmp(old.ingress, "ours")) ? "ours" : "other");
     rc = -1;
     if (dress(sk, l->port, rtnl_link_get_mtu(tap), alias, &port, err) ||
-        dress(sk, l->guest, rtnl_link_get_mtu(tap), NULL, &guest, err) ||
+        dress(sk, l->guest, rtnl_link_get_mtu(tap), alias, &guest, err) ||
         proxy_wire_ingress(sk, guest, err) < 0 || proxy_wire_filter(sk, guest, tap, err) ||
         (!bridge && join_bridge(sk, port, on, err)) || proxy_wire_filter(sk, tap, guest, err) ||
         leave_bridge(sk, tap, err))
@@ -240,25 +249,24 @@ int proxy_links_setup(const struct proxy_links *l, const char *bridge, struct co
 int proxy_links_aside(const struct proxy_links *l, bool rejoin, struct colo_err *err)
 {
     struct nl_sock *sk = colo_rtnl_open(err);
-    struct rtnl_link *tap = NULL, *port = NULL;
+    struct rtnl_link *tap = NULL;
     struct note n;
-    int rc = -1;
+    int rc;
 
     if (!sk)
         return -1;
-    if (colo_rtnl_link(sk, 0, l->port, &port, err) < 0 ||
-        colo_rtnl_link(sk, 0, l->tap, &tap, err) < 0)
+    rc = colo_rtnl_link(sk, 0, l->tap, &tap, err);
+    if (rc > 0)
+        rc = read_note(sk, l, &n, err);
+    if (rc <= 0)
         goto out;
     rc = 0;
-    if (!tap || !read_note(port, &n))
-        goto out;
     if (rejoin && strcmp(n.bridge, NO_BRIDGE) != 0)
         rc = join_bridge(sk, tap, n.bridge, err);
     if (proxy_wire_unfilter(sk, tap, !strcmp(n.ingress, "ours"), rc ? NULL : err))
         rc = -1;
 out:
     rtnl_link_put(tap);
-    rtnl_link_put(port);
     nl_socket_free(sk);
     return rc;
 }
@@ -284,7 +292,6 @@ int proxy_links_remove(const struct proxy_links *l, struct colo_err *err)
 
     if (!sk)
         return -1;
-    /* the one with the note last */
     rc = remove_link(sk, l->guest, err);
     if (rc == 0)
         rc = remove_link(sk, l->port, err);

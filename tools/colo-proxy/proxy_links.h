@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Network links: the proxy's two taps beside a guest's tap.  What is needed to undo it is written
- * down in the kernel, as the alias of the second tap, so that it can be undone by whoever comes
+ * down in the kernel, as the alias of both taps, so that it can be undone by whoever comes
  * later, after a crash of everybody else.
  */
 #ifndef PROXY_LINKS_H

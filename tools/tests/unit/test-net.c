@@ -193,6 +193,35 @@ static void test_a_proxy_that_dies(void **state)
     tl_str_eq(tn_bridge_of("vif2.0-cb"), "none");
 }
 
+/* Which of the two taps it is, what is needed to undo the wiring is still known by the other. */
+static void deleted(const char *tap)
+{
+    colo_time deadline = tl_soon();
+    bool wanted;
+    int rc;
+
+    begin();
+    tn_delete(tap);
+    while ((rc = colo_net_event(&P.net, &wanted, &err)) == 0) {
+        assert_true(colo_now() < deadline);
+        poll(NULL, 0, 5);
+    }
+    tl_str_eq(err.reason, "proxy-tap");
+    colo_net_undo(&P.net, &P.undo, true, NULL);
+    colo_net_undo(&S.net, &S.undo, false, NULL);
+    tl_str_eq(tn_bridge_of("vif1.0-emu"), "br0");
+    tl_str_eq(tn_bridge_of("vif1.1-emu"), "br0");
+    all_gone();
+}
+
+static void test_a_tap_that_is_deleted(void **state)
+{
+    (void)state;
+    deleted("vif1.0-cb");
+    end(state);
+    deleted("vif1.0-cg");
+}
+
 static void test_takeover(void **state)
 {
     (void)state;
@@ -300,6 +329,7 @@ int main(void)
         cmocka_unit_test_teardown(test_a_session_that_ends, end),
         cmocka_unit_test_teardown(test_undone_by_a_monitor, end),
         cmocka_unit_test_teardown(test_a_proxy_that_dies, end),
+        cmocka_unit_test_teardown(test_a_tap_that_is_deleted, end),
         cmocka_unit_test_teardown(test_takeover, end),
         cmocka_unit_test_teardown(test_a_monitor_sees_the_proxy_step_aside, end),
         cmocka_unit_test_teardown(test_a_monitor_stands_in_for_a_killed_proxy, end),
