@@ -16,7 +16,7 @@ def build():
     kernel = paths.KERNEL
     key = cache.digest(paths.GUEST_SOURCES, kernel, paths.REPO / "xen/labkit/guestimage.py",
                        *(paths.REPO / f"xen/labkit/{name}.py"
-                         for name in ("cpio", "guestkernel", "modules")))
+                         for name in ("bzimage", "cpio", "guestkernel", "modules")))
     target = paths.GUEST / "initramfs.gz"
     if cache.up_to_date(target, key):
         return

@@ -6,12 +6,12 @@ So what `kernel=` names holds the real-mode part alone, told (code32_start) that
 where it wants to run; loader devices put that there as the machine is reset.  And again at each
 reset: a device model that loads a snapshot resets its machine first, so a guest that is protected
 must run without these devices.  It is restored from the snapshot of one that was booted with them.
-Fields of the header: Linux, Documentation/arch/x86/boot.rst.
 """
 
 import struct
 
-SETUP_SECTS, CODE32_START = 0x1f1, 0x214
+from . import bzimage
+
 PIECE = 1 << 20     # QEMU maps memory of a Xen guest by the MiB, and writes a piece through one map
 START = 16 << 20
 
@@ -20,9 +20,9 @@ def cut(image, folder):
     """Write kernel and kernel.0, kernel.1, ... for a bzImage (bytes)."""
     for old in folder.glob("kernel*"):
         old.unlink()
-    setup = (image[SETUP_SECTS] + 1) * 512
+    setup = bzimage.setup_size(image)
     head = bytearray(image[:setup])
-    struct.pack_into("<I", head, CODE32_START, START)
+    struct.pack_into("<I", head, bzimage.CODE32_START, START)
     (folder / "kernel").write_bytes(head + bytes(512))      # QEMU wants something behind the setup
     for number, at in enumerate(range(setup, len(image), PIECE)):
         (folder / f"kernel.{number}").write_bytes(image[at:at + PIECE])

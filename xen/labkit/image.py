@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from . import cache, cpio, packages, paths
+from . import bzimage, cache, cpio, packages, paths
 from .errors import LabError
 from .modules import Modules, depmod
 
@@ -63,8 +63,9 @@ def _build_root(debs, names):
 
 def _build_disk(names):
     here = paths.REPO / "xen/labkit"
-    key = cache.digest(names, paths.DOM0_SOURCES, here / "image.py", here / "cpio.py",
-                       here / "modules.py", here / "packages.py",
+    key = cache.digest(names, paths.DOM0_SOURCES,
+                       *(here / f"{name}.py"
+                         for name in ("bzimage", "image", "cpio", "modules", "packages")),
                        paths.KEYS / "host.pub", paths.KEYS / "root.pub")
     if cache.up_to_date(paths.DISK, key):
         return
@@ -172,7 +173,9 @@ def _applets(tree):
 def _hypervisor(tree, modules):
     packed = sorted((tree / "boot").glob("xen-*-amd64.gz"))[-1]
     paths.XEN.write_bytes(gzip.decompress(packed.read_bytes()))
-    shutil.copyfile(tree / "boot" / f"vmlinuz-{modules.version}", paths.KERNEL)
+    kernel = (tree / "boot" / f"vmlinuz-{modules.version}").read_bytes()
+    paths.KERNEL.write_bytes(kernel)
+    paths.DOM0_KERNEL.write_bytes(bzimage.unpacked(kernel))
 
 
 def _initrd(tree, modules):

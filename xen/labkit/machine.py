@@ -55,7 +55,7 @@ class Machine:
             "-netdev", f"tap,id=n1,fd={taps[0]}", "-device", nic.format("n1", mac % 1),
             "-netdev", f"tap,id=n2,fd={taps[1]}", "-device", nic.format("n2", mac % 2),
             "-kernel", "xen", "-append", XEN_ARGS.format(dom0=dom0_mem, cpus=cpus),
-            "-initrd", f"vmlinuz {dom0},initrd.gz",
+            "-initrd", f"vmlinux {dom0},initrd.gz",
         ]
 
     def start(self, *, taps, **options):
@@ -91,7 +91,7 @@ class Machine:
 
 def link_files(folder):
     """Short names, in the run's folder, for what the machines are started from."""
-    for name, target in (("xen", paths.XEN), ("vmlinuz", paths.KERNEL), ("initrd.gz", paths.INITRD),
+    for name, target in (("xen", paths.XEN), ("vmlinux", paths.DOM0_KERNEL), ("initrd.gz", paths.INITRD),
                          ("dom0.img", paths.DISK), ("lab", paths.SHARED)):
         link = folder / name
         link.unlink(missing_ok=True)

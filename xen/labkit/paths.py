@@ -19,6 +19,7 @@ RUNS = LAB / "run"
 
 XEN = IMAGE / "xen"
 KERNEL = IMAGE / "vmlinuz"
+DOM0_KERNEL = IMAGE / "vmlinux"
 INITRD = IMAGE / "initrd.gz"
 DISK = IMAGE / "dom0.img"
 KEYS = LAB / "keys"
