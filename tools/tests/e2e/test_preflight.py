@@ -96,7 +96,7 @@ def test_pv_drivers_active(world):
     line = CMDLINE.replace("nopv xen_nopv ", "")
     config = GuestConfig(name="pv", ip="10.78.0.21", extra={
         "extra": f"{line} guest.ip=10.78.0.21/24 guest.tick=100"})
-    guest = world.lab.create(world.p.name, config)
+    guest = world.lab.create(world.p.name, config, preloaded=True)
     refused(world.stage, "pv", world.p, world.s, "guest-pv-drivers-active")
     assert guest.status()["counter"] > 0
     world.p.run(["xl", "destroy", "pv"])
