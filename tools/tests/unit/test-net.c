@@ -198,11 +198,10 @@ static void deleted(const char *tap)
 {
     colo_time deadline = tl_soon();
     bool wanted;
-    int rc;
 
     begin();
     tn_delete(tap);
-    while ((rc = colo_net_event(&P.net, &wanted, &err)) == 0) {
+    while (colo_net_event(&P.net, &wanted, &err) == 0) {
         assert_true(colo_now() < deadline);
         poll(NULL, 0, 5);
     }
