@@ -28,18 +28,16 @@ static bool in_bounds(const struct colo_caps *c, bool from_primary)
 
 static void check(const struct colo_caps *c, bool from_primary)
 {
-    char *json = colo_caps_to_json(c), *once_more = NULL;
+    char *json = colo_caps_to_json(c);
     struct colo_err e = {0};
     struct colo_caps again;
 
     if (!in_bounds(c, from_primary) || !json ||
         colo_caps_from_json(json, from_primary, &again, &e) < 0 ||
-        colo_caps_match(c, &again, &e) < 0)
+        /* every member, also one that is not written: both begin as zeros, padding included */
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
+        memcmp(c, &again, sizeof(again)) != 0 || colo_caps_match(c, &again, &e) < 0)
         abort();
-    once_more = colo_caps_to_json(&again);
-    if (!once_more || strcmp(json, once_more) != 0)
-        abort();
-    free(once_more);
     free(json);
 }
 
