@@ -16,6 +16,7 @@ from .errors import LabError
 
 CLIENT4 = "10.78.0.100"
 CLIENT6 = "fd78::100"
+CLIENT_MAC = "02:00:00:78:01:00"
 LINK, LAN = "link", "lan"
 
 # below /proc/sys/net
@@ -60,6 +61,8 @@ class Network:
             if bridge == LINK:
                 self._ip("link", "set", "dev", LINK, "addrgenmode", "none")
             self._ip("link", "set", "dev", bridge, "up")
+        # a bridge without an address of its own changes it with its ports: when a host loses power
+        self._ip("link", "set", "dev", LAN, "address", CLIENT_MAC)
         self._ip("addr", "add", f"{CLIENT4}/24", "dev", LAN)
         self._ip("addr", "add", f"{CLIENT6}/64", "dev", LAN, "nodad")
 
