@@ -16,7 +16,8 @@ def setup_size(image):
 
 def unpacked(image):
     """The kernel itself, an ELF file.  (Xen unpacks dom0's too, in 7 s on the lab.)"""
-    start, length = (struct.unpack_from("<I", image, at)[0] for at in (PAYLOAD_OFFSET, PAYLOAD_LENGTH))
+    start, = struct.unpack_from("<I", image, PAYLOAD_OFFSET)
+    length, = struct.unpack_from("<I", image, PAYLOAD_LENGTH)
     start += setup_size(image)
     try:
         kernel = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(image[start:start + length])

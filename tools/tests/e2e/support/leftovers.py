@@ -11,10 +11,9 @@ from labkit import LabError, wait_for
 
 LOOK = "/usr/local/lib/xen-colo/tests/xencolo-look"
 
-# Ours for looking, and what a dom0 does by itself.  Its sshd keeps the connection of a host that lost
-# power; of any other the ssh shows, on the host where it runs.
+# Ours for looking, and what a dom0 does by itself.
 NOISE = re.compile(
-    r"process (bash|xl|tail) (bash -c|xl list|tail)|process xencolo-look |process sshd sshd: |"
+    r"process (bash|xl|tail) (bash -c|xl list|tail)|process xencolo-look |process sshd sshd: .*\[|"
     r"file /run/xen(stored)?/.*\.(lock|pid)$|file /run/xen/xl-|file /var/lib/xen/xenstored|"
     r"file /run/xen-hotplug|file /run/xen/domid-history|file /(tmp|dev/shm)/(lab|e2e)")
 
@@ -64,11 +63,17 @@ class Picture:
                 continue
             left.append(thing if count == 1 else f"{thing} (x {count})")
         left += [f"domain {name}" for name in self.domains if name not in guests]
-        # what was only dying when the baseline was made has gone
-        missing = Counter({thing: count for thing, count in (baseline.things - self.things).items()
-                           if not thing.startswith("process zombie ")})
+        missing = baseline.things - self.things
         left += [f"missing: {thing}" for thing in sorted(missing)]
         return left
+
+
+def baseline(host):
+    """What is there before any session.  What is only dying then will go, and does not belong to it."""
+    picture = Picture(host)
+    picture.things = Counter({thing: count for thing, count in picture.things.items()
+                              if not thing.startswith("process zombie ")})
+    return picture
 
 
 def is_monitor(thing):

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from labkit import GuestConfig, Lab, LabError
 from labkit.protect import OURS, Protection
 
-from .leftovers import Picture, assert_nothing_left
+from .leftovers import assert_nothing_left, baseline
 
 HOSTS = ("alpha", "beta")
 GUEST = GuestConfig(name="g1", ip="10.78.0.10")
@@ -67,7 +67,7 @@ class Stage:
     def _furnish(self, name):
         self.lab[name].run(f"mkdir -p {OURS} /run/xen-colo; chmod 700 /run/xen-colo")
         self.lab.install_guest(GUEST, [name])
-        self.baseline[name] = Picture(self.lab[name])
+        self.baseline[name] = baseline(self.lab[name])
 
     def _boot(self, name):
         self.lab.power_on(name)
@@ -109,6 +109,15 @@ class Stage:
             self.home = HOSTS[0]
         other = HOSTS[1 - HOSTS.index(self.home)]
         return self.lab[self.home], self.lab[other], self.guest
+
+    def without_guest(self):
+        """Two hosts, for a guest of the test's own."""
+        self.ready()
+        for name in HOSTS:
+            for guest in self.lab[name].domains():
+                self.lab[name].run(["xl", "destroy", guest])
+        self.forget_guest()
+        return [self.lab[name] for name in HOSTS]
 
     def _guest_is_well(self):
         where = [name for name in HOSTS if GUEST.name in self.lab[name].domains()]
@@ -168,11 +177,17 @@ class Stage:
                 one.stop()
             else:
                 one.abandon()
+                self._hang_up(one.secondary)
         if kept:
             return      # hosts are looked at when it has ended
         with ThreadPoolExecutor(len(HOSTS)) as pool:
             list(pool.map(self._tidy_host, [name for name in HOSTS if name not in clean]))
         self.boot_what_is_off()
+
+    def _hang_up(self, host):
+        """Its sshd would keep the connection of a host without power until TCP gives up."""
+        if host.running():  # the parent of what we run there is the sshd of our own connection
+            host.run('pgrep -f "^sshd: root@notty" | grep -vx "$PPID" | xargs -r kill')
 
     def _tidy_host(self, name):
         host = self.lab[name]
