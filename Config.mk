@@ -12,7 +12,7 @@ endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla \
             -Werror
-INCLUDES := -I$(B) -Itools/libxc -Itools/libxl -Itools/colo-proxy
+INCLUDES := -I$(B) -Itools/libxc -Itools/libxl -Itools/colo-proxy -Itools/colo-disk
 BASE_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -g $(INCLUDES) $(DEPS_CFLAGS)
 
 # What is installed.

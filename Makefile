@@ -19,7 +19,7 @@ endif
 # machine what it needs, then call make again for the goals further down.
 
 before_configure := help deps demo check check-unit check-fuzz check-e2e check-long check-valgrind \
-                    bench-proxy format lint clean distclean
+                    bench-proxy bench-disk format lint clean distclean
 
 .PHONY: $(before_configure)
 
@@ -27,10 +27,11 @@ help:
 	@echo 'make             configure and build'
 	@echo 'make demo        from nothing to a protected guest that survives a power cut'
 	@echo 'make check       every test: check-unit, check-fuzz and check-e2e'
-	@echo 'make check-long  the end-to-end tests that take minutes'
+	@echo 'make check-long  the end-to-end tests that take minutes, and the disk under millions of requests'
 	@echo 'make check-valgrind   the unit tests under valgrind'
 	@echo 'make bench-compare   packets a second through the compare engine'
 	@echo "make bench-proxy     the proxy beside QEMU's colo-compare and a plain bridge"
+	@echo "make bench-disk      the secondary's disk beside nbdkit file and QEMU's replication driver"
 	@echo 'make install     honours PREFIX and DESTDIR'
 	@echo 'make stage       install into build/stage, with the test helpers, for the lab'
 	@echo 'make deps        install the Debian packages that all this needs (as root)'
@@ -64,16 +65,21 @@ check-unit check-fuzz:
 	@tools/bootstrap build test
 	@$(MAKE) run-$@
 
-check-e2e check-long:
-	@rm -f $(B)/check/$(@:check-%=%).counts
+check-e2e:
+	@rm -f $(B)/check/e2e.counts
 	@tools/bootstrap build test lab
-	@$(MAKE) run-$@
+	@$(MAKE) run-check-e2e
+
+check-long:
+	@rm -f $(B)/check/disk.counts $(B)/check/long.counts
+	@tools/bootstrap build test lab
+	@for part in disk long; do $(MAKE) run-check-$$part || :; done; $(RUN_CHECK) sum disk long
 
 check-valgrind:
 	@tools/bootstrap build test dev
 	@$(MAKE) run-$@
 
-bench-proxy:
+bench-proxy bench-disk:
 	@tools/bootstrap build bench
 	@$(MAKE) run-$@
 
@@ -109,6 +115,11 @@ LIB_SRC  := $(sort $(wildcard tools/libxc/*.c tools/libxl/*.c))
 # All of the proxy but its main(), for the program, its tests and benchmarks.
 PROXY_LIB_SRC := $(sort $(filter-out %/proxy_main.c,$(wildcard tools/colo-proxy/*.c)))
 PROXY_MAIN := tools/colo-proxy/proxy_main.c
+DM_SRC   := tools/colo-dm/colo_dm.c
+# The disk's engine and control, for the program, the plugin and the tests.
+DISK_MAIN := tools/colo-disk/disk_main.c
+DISK_PLUGIN_SRC := tools/colo-disk/disk_plugin.c
+DISK_LIB_SRC := $(sort $(filter-out $(DISK_MAIN) $(DISK_PLUGIN_SRC),$(wildcard tools/colo-disk/*.c)))
 XL_SRC   := $(sort $(wildcard tools/xl/*.c))
 UNIT_ALL := $(sort $(wildcard tools/tests/unit/*.c))
 FUZZ_ALL := $(sort $(wildcard tools/tests/fuzz/*.c))
@@ -133,6 +144,9 @@ TSAN_RUN := $(sort $(filter test-%-threads $(TSAN_TESTS),$(UNIT_TESTS)))
 LIB    := $(B)/libxencolo.so.$(SO_MAJOR)
 XL     := $(if $(XL_SRC),$(B)/xl)
 PROXY  := $(B)/colo-proxy
+DM     := $(B)/colo-dm
+DISK   := $(B)/colo-disk
+DISK_PLUGIN := $(B)/nbdkit-colo-disk-plugin.so
 
 # Where ld.so does not look, xl says itself where its library is installed.
 LD_SO_DIRS := /lib /usr/lib /usr/local/lib /lib/%-linux-gnu /usr/lib/%-linux-gnu /usr/local/lib/%-linux-gnu
@@ -141,7 +155,7 @@ XL_RPATH   := $(addprefix -Wl$(comma)-rpath$(comma),$(filter-out $(LD_SO_DIRS),$
 MANS   := $(if $(POD2MAN),$(patsubst docs/man/%.pod,$(B)/man/%,$(wildcard docs/man/*.pod)))
 
 .PHONY: all
-all: $(LIB) $(B)/libxencolo.a $(B)/libcoloproxy.a $(XL) $(PROXY) $(MANS)
+all: $(LIB) $(B)/libxencolo.a $(B)/libcoloproxy.a $(XL) $(PROXY) $(DM) $(DISK) $(DISK_PLUGIN) $(MANS)
 	@:
 
 # ---------------------------------------------------------------------------------------------
@@ -163,7 +177,7 @@ $(B)/$(1)/.flags: FORCE
 	$$(call keep,$(2) $(3))
 
 $(B)/$(1)/.objects: FORCE
-	$$(call keep,$(LIB_SRC) $(PROXY_LIB_SRC))
+	$$(call keep,$(LIB_SRC) $(PROXY_LIB_SRC) $(DISK_LIB_SRC))
 
 $(B)/$(1)/tools/%.o: tools/%.c $(B)/$(1)/.flags
 	@mkdir -p $$(@D)
@@ -175,11 +189,15 @@ $(4): $(LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 $(dir $(4))libcoloproxy.a: $(PROXY_LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
 	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
 
-DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(PROXY_MAIN) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC) \
+$(dir $(4))libcolodisk.a: $(DISK_LIB_SRC:%.c=$(B)/$(1)/%.o) $(B)/$(1)/.objects
+	$$(call quiet,AR,$$@)rm -f $$@ && ar rcs $$@ $$(filter %.o,$$^)
+
+DEPS += $$(patsubst %.c,$(B)/$(1)/%.d,$(LIB_SRC) $(PROXY_LIB_SRC) $(PROXY_MAIN) $(DM_SRC) \
+    $(DISK_LIB_SRC) $(DISK_MAIN) $(DISK_PLUGIN_SRC) $(XL_SRC) $(UNIT_ALL) $(FUZZ_ALL) $(E2E_SRC) \
     $(BENCH_SRC))
 endef
 
-UNIT_CFLAGS := -Itools/tests/unit $(CMOCKA_CFLAGS)
+UNIT_CFLAGS := -Itools/tests/unit $(CMOCKA_CFLAGS) $(LIBNBD_CFLAGS)
 
 $(eval $(call kind,obj,$(CC),$(COLO_CFLAGS) $$(if $$(findstring /unit/,$$<),$(UNIT_CFLAGS)),$(B)/libxencolo.a))
 $(eval $(call kind,asan,$(CC),$(SAN_CFLAGS) $(ASAN_FLAGS) $(UNIT_CFLAGS),$(B)/asan/libxencolo.a))
@@ -219,6 +237,34 @@ $(B)/colo-proxy: $(PROXY_MAIN:%.c=$(B)/obj/%.o) $(B)/libcoloproxy.a $(B)/libxenc
 $(B)/clang/colo-proxy: $(PROXY_MAIN:%.c=$(B)/clang/%.o) $(B)/clang/libcoloproxy.a $(B)/clang/libxencolo.a
 	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $^ $(DEPS_LIBS)
 
+$(B)/colo-dm: $(DM_SRC:%.c=$(B)/obj/%.o)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $^
+
+$(B)/clang/colo-dm: $(DM_SRC:%.c=$(B)/clang/%.o)
+	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $^
+
+# Where the program finds its plugin.
+$(B)/disk-dirs.h: FORCE
+	$(call keep,#define COLO_PLUGIN_DIR "$(libdir)/xen-colo")
+
+$(foreach k,obj asan tsan fuzz clang,$(B)/$(k)/tools/colo-disk/disk_serve.o): $(B)/disk-dirs.h
+
+$(B)/colo-disk: $(DISK_MAIN:%.c=$(B)/obj/%.o) $(B)/libcolodisk.a $(B)/libxencolo.a
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $^ $(DEPS_LIBS)
+
+$(B)/clang/colo-disk: $(DISK_MAIN:%.c=$(B)/clang/%.o) $(B)/clang/libcolodisk.a $(B)/clang/libxencolo.a
+	$(call quiet,LD,$@)$(CLANG) $(COLO_LDFLAGS) -o $@ $^ $(DEPS_LIBS)
+
+# What it calls of nbdkit is in the program that loads it.
+$(DISK_PLUGIN): $(DISK_PLUGIN_SRC:%.c=$(B)/obj/%.o) $(B)/libcolodisk.a $(B)/libxencolo.a
+	$(call quiet,LD,$@)$(CC) -shared $(filter-out -Wl$(comma)-z$(comma)defs,$(COLO_LDFLAGS)) \
+	    -Wl,--exclude-libs,ALL -o $@ $^ $(DEPS_LIBS)
+
+$(B)/clang/nbdkit-colo-disk-plugin.so: $(DISK_PLUGIN_SRC:%.c=$(B)/clang/%.o) $(B)/clang/libcolodisk.a \
+    $(B)/clang/libxencolo.a
+	$(call quiet,LD,$@)$(CLANG) -shared $(filter-out -Wl$(comma)-z$(comma)defs,$(COLO_LDFLAGS)) \
+	    -Wl,--exclude-libs,ALL -o $@ $^ $(DEPS_LIBS)
+
 $(B)/man/%: docs/man/%.pod
 	@mkdir -p $(@D)
 	$(call quiet,POD,$<)$(POD2MAN) --utf8 --errors=die --name='$(basename $(@F))' \
@@ -232,11 +278,11 @@ define unit_test
 $(2)/%: $(B)/$(1)/tools/tests/unit/%.o $(UNIT_HELP:%.c=$(B)/$(1)/%.o) $(4)
 	@mkdir -p $$(@D)
 	$$(call quiet,LD,$$@)$(CC) $(3) -o $$@ $$(filter %.o,$$^) $(4) $(DEPS_LIBS) \
-	    $(CMOCKA_LIBS)
+	    $(CMOCKA_LIBS) -Wl,--as-needed $(LIBNBD_LIBS)
 endef
-$(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libcoloproxy.a $(B)/libxencolo.a))
-$(eval $(call unit_test,asan,$(B)/asan/unit,$(ASAN_FLAGS),$(B)/asan/libcoloproxy.a $(B)/asan/libxencolo.a))
-$(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libcoloproxy.a $(B)/tsan/libxencolo.a))
+$(eval $(call unit_test,obj,$(B)/unit,$(COLO_LDFLAGS),$(B)/libcolodisk.a $(B)/libcoloproxy.a $(B)/libxencolo.a))
+$(eval $(call unit_test,asan,$(B)/asan/unit,$(ASAN_FLAGS),$(B)/asan/libcolodisk.a $(B)/asan/libcoloproxy.a $(B)/asan/libxencolo.a))
+$(eval $(call unit_test,tsan,$(B)/tsan/unit,$(TSAN_FLAGS),$(B)/tsan/libcolodisk.a $(B)/tsan/libcoloproxy.a $(B)/tsan/libxencolo.a))
 
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/unit/%) $(UNIT_TESTS:%=$(B)/asan/unit/%) \
                  $(TSAN_RUN:%=$(B)/tsan/unit/%)
@@ -248,16 +294,24 @@ build-unit: all check-build-clang $(UNIT_PROGRAMS)
 build-unit-plain: $(UNIT_TESTS:%=$(B)/unit/%)
 	@:
 
-check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(B)/clang/colo-proxy $(if $(XL_SRC),$(B)/clang/xl)
+check-build-clang: $(B)/clang/libxencolo.so.$(SO_MAJOR) $(B)/clang/colo-proxy $(B)/clang/colo-disk $(B)/clang/colo-dm \
+    $(B)/clang/nbdkit-colo-disk-plugin.so $(if $(XL_SRC),$(B)/clang/xl)
 
 run-check-unit:
 	@$(MAKE) -k build-unit; $(RUN_CHECK) --built $$? unit $(UNIT_PROGRAMS)
+
+# The models of the disk, for minutes.
+DISK_LONG := $(B)/unit/test-disk-model $(B)/unit/test-disk-nbd
+
+.PHONY: run-check-disk
+run-check-disk:
+	@$(MAKE) -k all $(DISK_LONG); $(RUN_CHECK) --built $$? disk $(DISK_LONG)
 
 run-check-valgrind:
 	@$(MAKE) -k build-unit-plain; \
 	$(RUN_CHECK) --built $$? valgrind $(UNIT_TESTS:%=$(B)/unit/%)
 
-FUZZ_LIBS := $(B)/fuzz/libcoloproxy.a $(B)/fuzz/libxencolo.a
+FUZZ_LIBS := $(B)/fuzz/libcolodisk.a $(B)/fuzz/libcoloproxy.a $(B)/fuzz/libxencolo.a
 
 $(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $(FUZZ_LIBS)
 	@mkdir -p $(@D)
@@ -265,9 +319,10 @@ $(B)/fuzz/bin/%: $(B)/fuzz/tools/tests/fuzz/%.o $(FUZZ_HELP:%.c=$(B)/fuzz/%.o) $
 	    $(FUZZ_LIBS) $(DEPS_LIBS)
 
 # The seeder is an ordinary program: mkseeds DIR writes DIR/TARGET/NAME files with our own writers.
-$(B)/fuzz/mkseeds: $(B)/obj/tools/tests/fuzz/mkseeds.o $(FUZZ_HELP:%.c=$(B)/obj/%.o) $(B)/libxencolo.a
+$(B)/fuzz/mkseeds: $(B)/obj/tools/tests/fuzz/mkseeds.o $(FUZZ_HELP:%.c=$(B)/obj/%.o) $(B)/libcolodisk.a \
+    $(B)/libxencolo.a
 	@mkdir -p $(@D)
-	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libxencolo.a $(DEPS_LIBS)
+	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(DEPS_LIBS)
 
 $(B)/fuzz/seeds/.made: $(B)/fuzz/mkseeds
 	@rm -rf $(@D) && mkdir -p $(@D)
@@ -287,12 +342,17 @@ $(B)/bench/%: $(B)/obj/tools/bench/%.o $(B)/libcoloproxy.a $(B)/libxencolo.a
 	$(call quiet,LD,$@)$(CC) $(COLO_LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcoloproxy.a \
 	    $(B)/libxencolo.a $(DEPS_LIBS)
 
-.PHONY: bench-compare run-bench-proxy
+$(B)/bench/bench-nbd: DEPS_LIBS += -Wl,--as-needed $(LIBNBD_LIBS)
+
+.PHONY: bench-compare run-bench-proxy run-bench-disk
 bench-compare: $(B)/bench/bench-compare
 	@$<
 
 run-bench-proxy: $(PROXY) $(B)/bench/bench-frames $(B)/bench/bench-traffic
 	@tools/bench/bench-proxy
+
+run-bench-disk: $(DISK) $(DISK_PLUGIN) $(B)/bench/bench-nbd
+	@tools/bench/bench-disk
 
 $(B)/e2e/%: $(B)/obj/tools/tests/e2e/%.o $(B)/libcoloproxy.a $(LIB)
 	@mkdir -p $(@D)
@@ -338,7 +398,8 @@ not_over = @if [ -z '$(DESTDIR)' ] && [ -e '$(1)' ] && ! grep -q '$(2)' '$(1)'; 
 install: all
 	$(call not_over,$(sbindir)/xl,libxencolo)
 	$(call not_over,$(COMPLETIONS)/xl,xen-colo)
-	$(call put,$(INSTALL_PROGRAM),$(XL) $(PROXY),$(sbindir))
+	$(call put,$(INSTALL_PROGRAM),$(XL) $(PROXY) $(DM) $(DISK),$(sbindir))
+	$(call put,$(INSTALL_DATA),$(DISK_PLUGIN),$(libdir)/xen-colo)
 	install -d '$(D)$(libdir)'
 	$(INSTALL_DATA) $(LIB) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR).$(SO_MINOR)'
 	ln -sf libxencolo.so.$(SO_MAJOR).$(SO_MINOR) '$(D)$(libdir)/libxencolo.so.$(SO_MAJOR)'

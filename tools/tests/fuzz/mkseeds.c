@@ -198,5 +198,6 @@ int main(int argc, char **argv)
     seed_digest();
     mkseeds_libxl(out_dir);
     mkseeds_proxy(out_dir);
+    mkseeds_disk(out_dir);
     return 0;
 }

@@ -8,5 +8,6 @@
 
 void mkseeds_libxl(const char *dir); /* all of tools/libxl */
 void mkseeds_proxy(const char *dir); /* frames for the compare engine */
+void mkseeds_disk(const char *dir);  /* what the secondary's disk reads */
 
 #endif
