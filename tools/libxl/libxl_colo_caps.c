@@ -12,6 +12,29 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+static void put_disks(struct colo_json_gen *g, const struct colo_caps *c)
+{
+    if (!c->disks)
+        return;
+    if (c->disk_key[0]) {
+        colo_json_put_str(g, "disk_key", c->disk_key);
+        colo_json_put_str(g, "device_model", c->device_model);
+    }
+    if (c->disk_address[0])
+        colo_json_put_str(g, "disk_address", c->disk_address);
+    colo_json_open_array(g, "disks");
+    for (uint32_t i = 0; i < c->disks; i++) {
+        colo_json_open(g, NULL);
+        colo_json_put_str(g, "vdev", c->disk[i].vdev);
+        if (c->disk[i].size)
+            colo_json_put_int(g, "size", (int64_t)c->disk[i].size);
+        if (c->disk[i].port)
+            colo_json_put_int(g, "port", c->disk[i].port);
+        colo_json_close(g);
+    }
+    colo_json_close_array(g);
+}
+
 char *colo_caps_to_json(const struct colo_caps *c)
 {
     struct colo_json_gen *g = colo_json_gen_new(false);
@@ -40,6 +63,7 @@ char *colo_caps_to_json(const struct colo_caps *c)
         colo_json_put_int(g, "proxy_port", c->proxy_port);
         colo_json_put_str(g, "proxy_address", c->proxy_address);
     }
+    put_disks(g, c);
     colo_json_close(g);
     return colo_json_gen_finish(g);
 }
@@ -81,6 +105,69 @@ static int take_u32(const struct colo_json *j, const char *key, uint32_t min, ui
     return 0;
 }
 
+static int take_key(const struct colo_json *j, const char *key, char out[65], struct colo_err *err)
+{
+    if (take_str(j, key, out, 65, err))
+        return -1;
+    if (out[0] && (strlen(out) != 64 || strspn(out, "0123456789abcdef") != 64))
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"%s\" is no key", key);
+    return 0;
+}
+
+/* Only numbers: what is connected to must not depend on anybody's name service. */
+static int take_address(const struct colo_json *j, const char *key, char out[64],
+                        struct colo_err *err)
+{
+    struct in6_addr a;
+
+    if (take_str(j, key, out, 64, err))
+        return -1;
+    if (out[0] && inet_pton(AF_INET, out, &a) != 1 && inet_pton(AF_INET6, out, &a) != 1)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer's capability \"%s\" is no address: \"%s\"", key, out);
+    return 0;
+}
+
+static int take_disks(const struct colo_json *j, bool from_primary, struct colo_caps *c,
+                      struct colo_err *err)
+{
+    const struct colo_json *list = colo_json_get(j, "disks");
+    size_t n = colo_json_len(list);
+
+    if (n > COLO_MAX_DISKS)
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer tells of %zu disks, at most %d are possible", n, COLO_MAX_DISKS);
+    for (size_t i = 0; i < n; i++) {
+        const struct colo_json *one = colo_json_at(list, i);
+        int64_t size = colo_json_get_int(one, "size", 0), port = colo_json_get_int(one, "port", 0);
+
+        if (take_str(one, "vdev", c->disk[i].vdev, sizeof(c->disk[i].vdev), err))
+            return -1;
+        if (from_primary ? size <= 0 : port <= 0 || port > UINT16_MAX)
+            return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                             "what the peer tells of disk \"%s\" lacks its %s", c->disk[i].vdev,
+                             from_primary ? "size" : "port");
+        if (from_primary)
+            c->disk[i].size = (uint64_t)size;
+        else
+            c->disk[i].port = (uint16_t)port;
+    }
+    c->disks = (uint32_t)n;
+    if (!n)
+        return 0;
+    if (!from_primary)
+        return take_address(j, "disk_address", c->disk_address, err);
+    if (take_key(j, "disk_key", c->disk_key, err) ||
+        take_str(j, "device_model", c->device_model, sizeof(c->device_model), err))
+        return -1;
+    if (!c->disk_key[0] || c->device_model[0] != '/')
+        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
+                         "the peer tells of disks and lacks \"%s\"",
+                         c->disk_key[0] ? "device_model" : "disk_key");
+    return 0;
+}
+
 static int take_primary(const struct colo_json *j, struct colo_caps *c, struct colo_err *err)
 {
     int64_t generation = colo_json_get_int(j, "generation", 0);
@@ -104,33 +191,18 @@ static int take_primary(const struct colo_json *j, struct colo_caps *c, struct c
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
                          "the peer's generation is %lld", (long long)generation);
     c->generation = (uint64_t)generation;
-    if (take_str(j, "proxy_key", c->proxy_key, sizeof(c->proxy_key), err))
-        return -1;
-    if (c->proxy_key[0] && (strlen(c->proxy_key) != sizeof(c->proxy_key) - 1 ||
-                            strspn(c->proxy_key, "0123456789abcdef") != sizeof(c->proxy_key) - 1))
-        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
-                         "the peer's capability \"proxy_key\" is no key");
-    return 0;
+    return take_key(j, "proxy_key", c->proxy_key, err);
 }
 
-/* Only numbers: what is connected to must not depend on anybody's name service. */
 static int take_secondary(const struct colo_json *j, struct colo_caps *c, struct colo_err *err)
 {
     int64_t port = colo_json_get_int(j, "proxy_port", 0);
-    struct in6_addr a;
 
     if (port < 0 || port > UINT16_MAX)
         return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
                          "the peer's capability \"proxy_port\" is %lld", (long long)port);
     c->proxy_port = (uint16_t)port;
-    if (take_str(j, "proxy_address", c->proxy_address, sizeof(c->proxy_address), err))
-        return -1;
-    if (c->proxy_address[0] && inet_pton(AF_INET, c->proxy_address, &a) != 1 &&
-        inet_pton(AF_INET6, c->proxy_address, &a) != 1)
-        return colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities",
-                         "the peer's capability \"proxy_address\" is no address: \"%s\"",
-                         c->proxy_address);
-    return 0;
+    return take_address(j, "proxy_address", c->proxy_address, err);
 }
 
 int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c,
@@ -153,6 +225,8 @@ int colo_caps_from_json(const char *json, bool from_primary, struct colo_caps *c
     c->force = colo_json_get_bool(j, "force", false);
     if (!rc)
         rc = from_primary ? take_primary(j, c, err) : take_secondary(j, c, err);
+    if (!rc)
+        rc = take_disks(j, from_primary, c, err);
     colo_json_free(j);
     return rc;
 }

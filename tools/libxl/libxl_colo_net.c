@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libxl_colo_client.h"
 #include "libxl_colo_control.h"
 #include "libxl_colo_monitor_log.h"
 
@@ -34,21 +35,9 @@ int colo_net_name(struct colo_net *net, const libxl_domain_config *cfg, uint32_t
 
 /* ---- the proxy ---- */
 
-/* Installed beside xl, or where a developer says. */
 static const char *program(void)
 {
-    static char path[512];
-    const char *p = getenv("XEN_COLO_PROXY");
-    char *slash;
-    ssize_t n;
-
-    if (p && *p)
-        return p;
-    n = readlink("/proc/self/exe", path, sizeof(path) - sizeof("colo-proxy"));
-    path[n > 0 ? n : 0] = '\0';
-    slash = strrchr(path, '/');
-    memcpy(slash ? slash + 1 : path, "colo-proxy", sizeof("colo-proxy"));
-    return path;
+    return colo_client_program("colo-proxy", "XEN_COLO_PROXY");
 }
 
 int colo_net_start(struct colo_net *net, struct colo_net_undo *undo, const char *script,

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "colo_err.h"
+#include "libxl_colo_proxy.h"
 
 #define COLO_MAX_NICS 16
 
@@ -47,7 +48,7 @@ struct colo_nics {
  * nothing.
  */
 struct colo_net_undo {
-    char socket[96]; /* of the proxy (COLO_PROXY_PATH); "" = none was started */
+    char socket[COLO_PROXY_PATH]; /* of the proxy; "" = none was started */
     char script[128];
     uint32_t n; /* NICs for which the script was run */
     char vif[COLO_MAX_NICS][IFNAMSIZ];

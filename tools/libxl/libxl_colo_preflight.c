@@ -4,6 +4,7 @@
  * touched.  Each refusal has a reason code that does not change; docs/man/xl-colo.7.pod lists them.
  */
 #include "libxl_colo_guest.h"
+#include "libxl_colo_qdisk.h"
 
 #include <libxl_utils.h>
 #include <net/if.h>
@@ -65,10 +66,57 @@ static bool has_host_usb(const libxl_domain_build_info *b)
     return b->u.hvm.usbdevice && !strncmp(b->u.hvm.usbdevice, host, strlen(host));
 }
 
+/*
+ * QEMU's devices that put a file into guest memory ("loader", "guest-loader") do so again at each
+ * reset, and a load of device state begins with one.  All of -device's notations are seen:
+ * "loader,file=...", "file=...,driver=loader", {"driver": "loader", ...}.
+ */
+static bool has_loader(char *const *args)
+{
+    static const char before[] = "=\"-", after[] = ",\"";
+
+    for (; args && args[0] && args[1]; args++) {
+        const char *device = args[1], *at = strcmp(args[0], "-device") ? NULL : device;
+
+        for (; (at = at ? strstr(at, "loader") : NULL); at++)
+            if ((at == device || strchr(before, at[-1])) && strchr(after, at[strlen("loader")]))
+                return true;
+    }
+    return false;
+}
+
+static int check_disk(const libxl_device_disk *d, libxl_hdtype type, struct colo_err *err)
+{
+    const char *vdev = d->vdev ? d->vdev : "?";
+    char device[32];
+
+    if (!colo_disk_is_replicated(d))
+        return 0;
+    if (d->format != LIBXL_DISK_FORMAT_RAW && d->format != LIBXL_DISK_FORMAT_UNKNOWN)
+        return refuse(err, "disk-format",
+                      "disk %s (%s) has the format %s: only raw files and block devices are "
+                      "replicated; `qemu-img convert -O raw` makes one",
+                      vdev, d->pdev_path ? d->pdev_path : "?",
+                      libxl_disk_format_to_string(d->format));
+    if (!d->pdev_path || !*d->pdev_path || (d->script && *d->script) || d->backend_domid)
+        return refuse(err, "disk-kind",
+                      "disk %s is no file or block device of this host's (it has a script=, or a "
+                      "backend elsewhere)",
+                      vdev);
+    if (strpbrk(d->pdev_path, "\t\n"))
+        return refuse(err, "disk-kind", "the path of disk %s holds a tab or a newline", vdev);
+    return colo_qdisk_device(vdev, type, device, sizeof(device), err);
+}
+
 static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
 {
     const libxl_domain_build_info *b = &cfg->b_info;
 
+    if (has_loader(b->extra) || has_loader(b->extra_hvm))
+        return refuse(
+            err, "loader-device",
+            "the guest's device_model_args have a loader device, which would overwrite the "
+            "guest's memory at each checkpoint; remove it");
     if (cfg->num_pcidevs || cfg->num_dtdevs || b->num_ioports || b->num_irqs || b->num_iomem ||
         cfg->num_rdms)
         return refuse(err, "passthrough-device",
@@ -83,14 +131,9 @@ static int check_devices(const libxl_domain_config *cfg, struct colo_err *err)
                       "qxl graphics cannot be loaded again and again; use vga=\"stdvga\"");
     if (cfg->num_vtpms)
         return refuse(err, "vtpm", "the guest has a vTPM, whose state lives in another domain");
-    for (int i = 0; i < cfg->num_disks; i++) {
-        const libxl_device_disk *d = &cfg->disks[i];
-
-        if (d->readwrite && !d->is_cdrom)
-            return refuse(err, "disk-not-replicated",
-                          "disk %s (%s) is writable, and this version does not replicate disks",
-                          d->vdev ? d->vdev : "?", d->pdev_path ? d->pdev_path : "?");
-    }
+    for (int i = 0; i < cfg->num_disks; i++)
+        if (check_disk(&cfg->disks[i], b->u.hvm.hdtype, err))
+            return -1;
     if (cfg->num_nics > COLO_MAX_NICS)
         return refuse(err, "too-many-nics", "the guest has %d NICs, at most %d are supported",
                       cfg->num_nics, COLO_MAX_NICS);
@@ -214,7 +257,8 @@ int colo_preflight_secondary(libxl_ctx *ctx, libxl_domain_config *cfg, struct co
         check_file(b->device_model, "the device model", err))
         return -1;
     for (int i = 0; i < cfg->num_disks; i++)
-        if (check_file(cfg->disks[i].pdev_path, "the disk image", err))
+        if (!colo_disk_is_replicated(&cfg->disks[i]) && /* the others are looked at later */
+            check_file(cfg->disks[i].pdev_path, "the disk image", err))
             return -1;
     for (int i = 0; i < cfg->num_nics; i++)
         if (check_bridge(cfg->nics[i].bridge, err))

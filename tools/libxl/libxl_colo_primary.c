@@ -6,6 +6,7 @@
 #include "libxl_colo_forward.h"
 #include "libxl_colo_guest.h"
 #include "libxl_colo_net.h"
+#include "libxl_colo_sync_disks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct bringup {
     char *config_json;
     struct colo_guest guest;
     struct colo_net net;
+    struct colo_sync disks;
     struct colo_session s;
 };
 
@@ -57,7 +59,7 @@ static void describe(struct bringup *b, uint32_t domid, const struct colo_caps *
     st->heartbeat_misses = c->heartbeat_misses;
     st->mem_pages = b->cfg.b_info.max_memkb / 4;
     snprintf(st->network, sizeof(st->network), "%s", caps->proxy_key[0] ? "compare" : "pass");
-    snprintf(st->disks, sizeof(st->disks), "none");
+    snprintf(st->disks, sizeof(st->disks), "%s", b->disks.q.n ? "to be copied" : "none");
     colo_status_end(b->p->shared);
 }
 
@@ -81,6 +83,9 @@ static int make_caps(struct bringup *b, struct colo_caps *caps, struct colo_err 
     caps->interval_max_ms = c->interval_max_ms;
     caps->interval_min_ms = c->interval_min_ms;
     if (c->proxyscript[0] && b->cfg.num_nics && colo_proxy_make_key(caps->proxy_key, err))
+        return -1;
+    if (colo_qdisks_prepare(&b->disks.q, b->guest.qmp, &b->cfg, err) ||
+        colo_sync_disks_caps(&b->disks, caps, err))
         return -1;
     return colo_xen_version(b->ctx, &b->s, caps->xen, sizeof(caps->xen), err);
 }
@@ -152,6 +157,16 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
     return 0;
 }
 
+/* The same way as the proxies'. */
+static int set_up_disks(struct bringup *b, const struct colo_caps *mine,
+                        const struct colo_caps *peer, struct colo_err *err)
+{
+    char host[COLO_ADDRESS + IFNAMSIZ];
+
+    colo_forward_host(colo_forward_device(&b->cfg), peer->disk_address, host);
+    return colo_sync_disks(&b->s, &b->disks, host[0] ? host : b->p->peer, mine, peer, err);
+}
+
 static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
 {
     struct colo_session *s = &b->s;
@@ -178,7 +193,13 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
         colo_session_explain(s, err);
         return -1;
     }
-    return colo_session_alive(s, err) || set_up_network(b, domid, &caps, &peer, err) ? -1 : 0;
+    if (colo_session_alive(s, err) || set_up_disks(b, &caps, &peer, err) ||
+        set_up_network(b, domid, &caps, &peer, err)) {
+        colo_session_explain(
+            s, err); /* the copying of disks lasts: the peer may have left meanwhile */
+        return -1;
+    }
+    return 0;
 }
 
 /* The peer has been told, or is gone: what the guest says need not wait for its copy any more. */
@@ -234,6 +255,7 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
                          domid, p->peer, domid);
     colo_heartbeat_stop(&s->hb);
     end_network(&b, *outcome == COLO_OUT_GUEST_HERE);
+    colo_sync_disks_end(s, &b.disks);
     colo_status_error(p->shared, err);
     colo_state_set(p->shared, after[*outcome]);
     xc_sr_channel_fini(&s->ch);

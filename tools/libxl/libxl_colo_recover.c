@@ -21,6 +21,7 @@
 
 #include "libxl_colo_announce.h"
 #include "libxl_colo_control.h"
+#include "libxl_colo_disk.h"
 #include "libxl_colo_lifecycle.h"
 #include "libxl_colo_net.h"
 #include "libxl_colo_xs.h"
@@ -70,19 +71,17 @@ static void note(int step_rc, const struct colo_err *step, int *rc, struct colo_
 }
 
 /* ---- destroying ---- */
-/* A session that dies while libxl starts a QEMU can leave one that libxl has no record of. */
-static void kill_stray_qemu(uint32_t domid)
+/* Processes of that program with these arguments: "OPTION\0VALUE\0". */
+static void kill_stray(const char *program, const char *want, size_t want_len)
 {
     DIR *d = opendir("/proc");
     struct dirent *e;
-    char path[64], buf[4096], want[64];
+    char path[64], buf[4096];
     ssize_t len;
-    size_t want_len;
     int fd, pid;
 
     if (!d)
         return;
-    want_len = (size_t)snprintf(want, sizeof(want), "-xen-domid%c%u", 0, domid) + 1;
     while ((e = readdir(d))) {
         pid = atoi(e->d_name);
         if (pid <= 1)
@@ -96,12 +95,29 @@ static void kill_stray_qemu(uint32_t domid)
         if (len <= 0)
             continue;
         buf[len] = '\0';
-        if (strstr(buf, "qemu") && memmem(buf, (size_t)len, want, want_len)) {
-            colo_monitor_log("killing QEMU (process %d) that domain %u left", pid, domid);
+        if (strstr(buf, program) && memmem(buf, (size_t)len, want, want_len)) {
+            colo_monitor_log("killing %s (process %d), which was left", buf, pid);
             kill(pid, SIGKILL);
         }
     }
     closedir(d);
+}
+
+/* A session that dies while libxl starts a QEMU can leave one that libxl has no record of. */
+static void kill_stray_qemu(uint32_t domid)
+{
+    char want[64];
+
+    kill_stray("qemu", want, (size_t)snprintf(want, sizeof(want), "-xen-domid%c%u", 0, domid) + 1);
+}
+
+/* A relay ends with its session, but first waits for what is under way: when the other host is dead,
+ * too, that lasts, and QEMU stands still. */
+static void kill_relay(const char *socket)
+{
+    char want[COLO_DISK_PATH + 16];
+
+    kill_stray("nbdkit", want, (size_t)snprintf(want, sizeof(want), "--unix%c%s", 0, socket) + 1);
 }
 
 static void remove_files(uint32_t domid)
@@ -212,6 +228,10 @@ static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err 
 
     if (qmp_connect(rec->domid, &q, err))
         return -1;
+    if (rec->mirrors) { /* first: the guest's writes may be waiting for the other host */
+        r = colo_qdisks_stop(q, colo_now() + QMP_TIMEOUT, &e);
+        note(r, &e, &rc, err);
+    }
     if (run) {
         r = qmp_run(q, "cont", NULL, &e);
         note(r, &e, &rc, err);
@@ -339,6 +359,22 @@ static int become_guest(struct colo_recovery *rec, struct colo_err *err)
     return ctx ? rc : -1;
 }
 
+/* Of the primary the relays and the key; of the secondary the servers. */
+static void undo_disks(struct colo_recovery *rec)
+{
+    if (!rec->mirrors) {
+        colo_disks_undo(NULL, &rec->disks);
+        return;
+    }
+    for (uint32_t i = 0; i < rec->disks.n && i < COLO_MAX_DISKS; i++) {
+        kill_relay(rec->disks.guest[i]);
+        unlink(rec->disks.guest[i]);
+    }
+    if (rec->disks.key[0])
+        unlink(rec->disks.key);
+    memset(&rec->disks, 0, sizeof(rec->disks));
+}
+
 int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *guest_here,
                  struct colo_err *err)
 {
@@ -353,14 +389,18 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
     *guest_here = false;
     switch (what) {
     case COLO_RECOVER_NOTHING:
+        undo_disks(rec); /* they may have been copied for hours, before there was a domain */
         break;
     case COLO_RECOVER_DESTROY:
         copy = find_copy(rec);
-        if (!copy)
+        if (!copy) {
+            undo_disks(rec);
             break;
+        }
         colo_monitor_log("destroying the second copy of %s, domain %u", rec->name, copy);
         colo_net_undo(NULL, &rec->net, false, NULL);
         rc = colo_destroy_domain(copy, err);
+        undo_disks(rec);
         remove_files(copy);
         rec->domid = 0;
         break;
@@ -369,7 +409,14 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
         colo_monitor_log(what == COLO_RECOVER_TAKEOVER ? "completing the takeover of %s, domain %u"
                                                        : "%s, domain %u, is to run on unprotected",
                          rec->name, rec->domid);
-        rc = run_on(rec, guest_here, err);
+        if (what == COLO_RECOVER_TAKEOVER && rec->disks.n) {
+            r = colo_disks_undo_takeover(&rec->disks, &e);
+            note(r, &e, &rc, err);
+        }
+        if (rec->mirrors)
+            undo_disks(rec);
+        r = run_on(rec, guest_here, &e);
+        note(r, &e, &rc, err);
         if (what == COLO_RECOVER_RUN_ON && rec->net.socket[0]) {
             r = colo_net_undo(NULL, &rec->net, true, &e);
             note(r, &e, &rc, err);

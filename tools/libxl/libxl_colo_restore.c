@@ -119,6 +119,25 @@ static int run(struct secondary *q, struct colo_err *err)
     return 0;
 }
 
+/* All of the checkpoint is here: its disks must be able to follow, or nothing is changed. */
+static int hold_disks(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (!s->hooks.disk_hold)
+        return 0;
+    return s->hooks.disk_hold(s->hooks.disks, s->ls.tag.checkpoint, err);
+}
+
+static int commit_disks(struct secondary *q, struct colo_err *err)
+{
+    struct colo_session *s = q->s;
+
+    if (!s->hooks.disk_commit)
+        return 0;
+    return s->hooks.disk_commit(s->hooks.disks, s->ls.tag.checkpoint, err);
+}
+
 /* What the copy said before this checkpoint counts for nothing. */
 static int commit_network(struct secondary *q, struct colo_err *err)
 {
@@ -177,19 +196,20 @@ static int first_image(struct secondary *q, struct colo_err *err)
     uint32_t last;
 
     colo_state_set(s->shared, COLO_STATE_PRECOPY);
-    if (libxl_stream_read_libxc_context(&s->ls, err) || xc_sr_restore_headers(&q->restore, err) ||
-        xc_sr_restore_load(&q->restore, &last, err))
+    if ((!s->announced && libxl_stream_read_libxc_context(&s->ls, err)) ||
+        xc_sr_restore_headers(&q->restore, err) || xc_sr_restore_load(&q->restore, &last, err))
         return -1;
     if (last != XC_SR_REC_CHECKPOINT)
         return colo_fail(err, COLO_ERR_PROTOCOL, "unexpected-end",
                          "the first image ended without a checkpoint");
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_STAGE);
-    if (receive_tail(q, err))
+    if (receive_tail(q, err) || hold_disks(q, err))
         return -1;
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_APPLY);
     q->applying = true;
     s->shared->recovery.logdirty = true;
-    if (load_devices(q, err) || xc_sr_restore_finish(&q->restore, true, err) || verify(q, err))
+    if (load_devices(q, err) || xc_sr_restore_finish(&q->restore, true, err) || verify(q, err) ||
+        commit_disks(q, err))
         return -1;
     q->applying = false;
     q->built = true;
@@ -230,7 +250,7 @@ static int checkpoint(struct secondary *q, struct colo_err *err)
         return -1;
     colo_state_set(s->shared, COLO_STATE_CHECKPOINT_STAGE);
     t0 = colo_now();
-    if (xc_sr_restore_stage(&q->restore, err) || receive_tail(q, err))
+    if (xc_sr_restore_stage(&q->restore, err) || receive_tail(q, err) || hold_disks(q, err))
         return -1;
     q->times.stage = (uint64_t)(colo_now() - t0);
 
@@ -240,7 +260,7 @@ static int checkpoint(struct secondary *q, struct colo_err *err)
         return -1;
     colo_testpoint("applying");
     if (xc_sr_restore_apply(&q->restore, err) || xc_sr_restore_note_dirty(&q->restore, err) ||
-        verify(q, err))
+        verify(q, err) || commit_disks(q, err))
         return -1;
     q->applying = false;
     if (ready_and_run(q, err))
@@ -385,6 +405,10 @@ static void take_over(struct secondary *q)
     colo_heartbeat_stop(&s->hb);
     colo_session_tell(s, COLO_STOP_TAKEN, "the second copy has become the guest");
     xc_sr_restore_discard(&q->restore);
+    if (s->hooks.disk_takeover && s->hooks.disk_takeover(s->hooks.disks, &e)) {
+        whole = false;
+        colo_session_say(s, "takeover: the guest's disks, its monitor tries again: %s", e.msg);
+    }
     if (rec->suspended && run(q, &e)) {
         whole = false;
         colo_session_say(s, "takeover: the guest could not be resumed, its monitor tries again: %s",

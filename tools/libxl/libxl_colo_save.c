@@ -66,14 +66,15 @@ static int suspend(struct primary *p, struct colo_err *err)
     return s->dom->ops->suspend(s->dom, colo_now() + COLO_T_SUSPEND, err);
 }
 
-/* Nothing more goes to the guest, then it is suspended. */
+/* Nothing more goes to the guest, then it is suspended, and what it has written is on both hosts. */
 static int hold_and_suspend(struct primary *p, struct colo_err *err)
 {
     struct colo_session *s = p->s;
 
-    if (s->hooks.net_hold && s->hooks.net_hold(s->hooks.net, s->ls.tag.checkpoint, err))
+    if ((s->hooks.net_hold && s->hooks.net_hold(s->hooks.net, s->ls.tag.checkpoint, err)) ||
+        suspend(p, err))
         return -1;
-    return suspend(p, err);
+    return s->hooks.disk_check ? s->hooks.disk_check(s->hooks.disks, err) : 0;
 }
 
 static int resume(struct primary *p, struct colo_err *err)
@@ -396,6 +397,8 @@ int colo_save_run(struct colo_session *s, struct colo_err *err)
 
     lockstep(&p, err);
 
+    if (s->hooks.disk_cut)
+        s->hooks.disk_cut(s->hooks.disks); /* its writes must not wait for a peer that is gone */
     /* Whose silence the peer would take for our death must not begin here. */
     if (s->ch.wspoilt)
         xc_sr_channel_hang_up(&s->ch);

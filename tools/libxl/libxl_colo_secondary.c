@@ -8,6 +8,8 @@
 
 #include <arpa/inet.h>
 #include <libxl_utils.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 #include <uuid/uuid.h>
 
 #include "libxl_colo_announce.h"
+#include "libxl_colo_disk.h"
 #include "libxl_colo_forward.h"
 #include "libxl_colo_net.h"
 
@@ -28,6 +31,7 @@ struct bringup {
     uint32_t domid; /* of the copy; 0 = none */
     struct colo_guest guest;
     struct colo_net net;
+    struct colo_disks disks;
     struct colo_session s;
 };
 
@@ -75,7 +79,7 @@ static void adopt(struct bringup *b, const struct colo_caps *peer)
     st->heartbeat_misses = peer->heartbeat_misses;
     st->mem_pages = b->cfg.b_info.max_memkb / 4;
     snprintf(st->network, sizeof(st->network), "%s", b->net.px ? "compare" : "pass");
-    snprintf(st->disks, sizeof(st->disks), "none");
+    snprintf(st->disks, sizeof(st->disks), "%s", b->disks.n ? "to be copied" : "none");
     colo_status_end(s->shared);
 }
 
@@ -113,6 +117,24 @@ static int start_network(struct bringup *b, const struct colo_caps *peer, struct
     return 0;
 }
 
+/* So do the servers of its disks. */
+static int start_disks(struct bringup *b, const struct colo_caps *peer, struct colo_caps *mine,
+                       struct colo_err *err)
+{
+    const char *device = colo_forward_device(&b->cfg);
+    char host[COLO_ADDRESS + IFNAMSIZ];
+
+    if (peer->disks && access(peer->device_model, X_OK))
+        return colo_fail(err, COLO_ERR_REFUSED, "file-missing",
+                         "the device model %s does not exist on this host", peer->device_model);
+    if (peer->disks && colo_forward_listen(device, mine->disk_address, err))
+        return -1;
+    colo_forward_host(device, mine->disk_address, host);
+    mine->disks = peer->disks;
+    return colo_disks_start(&b->disks, &b->p->shared->recovery.disks, &b->cfg, peer,
+                            host[0] ? host : "::", mine->disk, err);
+}
+
 /* Who the primary and its guest are; is this host fit for it? */
 static int handshake(struct bringup *b, struct colo_caps *peer, struct colo_err *err)
 {
@@ -128,7 +150,7 @@ static int handshake(struct bringup *b, struct colo_caps *peer, struct colo_err 
         colo_caps_from_json(caps, true, peer, err) || take_config(b, config, err) ||
         colo_xen_version(b->ctx, s, mine.xen, sizeof(mine.xen), err) ||
         colo_caps_match(&mine, peer, err) || colo_preflight_secondary(b->ctx, &b->cfg, err) ||
-        start_network(b, peer, &mine, err))
+        start_disks(b, peer, &mine, err) || start_network(b, peer, &mine, err))
         goto out;
     s->zero_pages = mine.zero_pages && peer->zero_pages;
     s->ls.tags = mine.tags && peer->tags;
@@ -186,11 +208,32 @@ static int check_qemu(struct bringup *b, const struct colo_caps *peer, struct co
                      mine, peer->host, peer->qemu);
 }
 
+/* libxl makes the domain; its device model gets the servers of its disks, and its configuration
+ * stays what it is at the primary's. */
+static int create(struct bringup *b, const char *device_model, struct colo_err *err)
+{
+    char *override = b->cfg.b_info.device_model ? strdup(b->cfg.b_info.device_model) : NULL;
+    int rc = colo_disks_wrap(&b->disks, &b->cfg, device_model, err);
+
+    if (!rc) {
+        rc = libxl_domain_create_new(b->ctx, &b->cfg, &b->domid, NULL, NULL);
+        if (rc)
+            rc = colo_fail(err, COLO_ERR_LOCAL, "create-failed",
+                           "libxl could not create %s on this host (error %d); its log says why",
+                           b->cfg.c_info.name, rc);
+        else
+            b->p->shared->recovery.domid = b->domid;
+        if (!rc && b->disks.n)
+            rc = colo_disks_unwrap(b->ctx, b->domid, override, err);
+    }
+    free(override);
+    return rc;
+}
+
 static int build(struct bringup *b, const struct colo_caps *peer, struct colo_err *err)
 {
     struct colo_recovery *rec = &b->p->shared->recovery;
     char incoming[sizeof(b->name) + 16];
-    int rc;
 
     snprintf(incoming, sizeof(incoming), "%s--incoming", b->name);
     free(b->cfg.c_info.name);
@@ -199,12 +242,8 @@ static int build(struct bringup *b, const struct colo_caps *peer, struct colo_er
         return colo_fail(err, COLO_ERR_LOCAL, NULL, "out of memory");
     snprintf(rec->name, sizeof(rec->name), "%s", b->name);
     rec->destroy = true;
-    rc = libxl_domain_create_new(b->ctx, &b->cfg, &b->domid, NULL, NULL);
-    if (rc)
-        return colo_fail(err, COLO_ERR_LOCAL, "create-failed",
-                         "libxl could not create %s on this host (error %d); its log says why",
-                         incoming, rc);
-    rec->domid = b->domid;
+    if (create(b, peer->device_model, err))
+        return -1;
     colo_status_begin(b->p->shared)->domid = b->domid;
     colo_status_end(b->p->shared);
     colo_monitor_domid_changed(b->p->monitor);
@@ -246,6 +285,44 @@ static int hook_become_guest(void *priv, struct colo_err *err)
     return rc;
 }
 
+static int hook_disk_takeover(void *disks, struct colo_err *err)
+{
+    return colo_disks_takeover(disks, err);
+}
+
+/* The primary copies its disks, for hours perhaps, before it sends anything of the guest.  A device
+ * model that is started before would read a disk that is not there yet. */
+static int wait_for_disks(struct bringup *b, struct colo_err *err)
+{
+    struct colo_session *s = &b->s;
+    bool pending;
+
+    colo_state_set(s->shared, COLO_STATE_DISK_SYNC);
+    xc_sr_channel_listen(&s->ch);
+    for (;;) {
+        struct pollfd fds[] = {
+            {.fd = s->ch.rfd, .events = POLLIN},
+            {.fd = s->ch.cancel_fd, .events = POLLIN},
+            {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+        };
+
+        if (xc_sr_record_pending(&s->ch, &pending, err))
+            return -1;
+        if (pending && libxl_stream_read_libxc_context(&s->ls, err))
+            return -1;
+        s->announced = pending;
+        if (pending)
+            return 0;
+        if (colo_session_command(s) == COLO_CMD_STOP)
+            return colo_fail(err, COLO_ERR_CANCELLED, "operator-stop",
+                             "protection was stopped on request at the secondary");
+        if (poll(fds, 3, colo_poll_ms(xc_sr_channel_silent_at(&s->ch))) < 0 && errno != EINTR)
+            return colo_fail_errno(err, errno, "poll");
+        if (fds[1].revents)
+            return colo_fail(err, COLO_ERR_CANCELLED, NULL, "the receiver was told to stop");
+    }
+}
+
 static int set_up(struct bringup *b, struct colo_err *err)
 {
     struct colo_session *s = &b->s;
@@ -255,9 +332,18 @@ static int set_up(struct bringup *b, struct colo_err *err)
     if (!b->ctx || handshake(b, &peer, err) || colo_session_alive(s, err))
         return -1;
     colo_session_say(s, "receiving %s from %s", b->name, peer.host);
-    if (build(b, &peer, err))
+    if ((b->disks.n && wait_for_disks(b, err)) || build(b, &peer, err))
         return -1;
     xc_sr_channel_listen(&s->ch);
+    if (b->disks.n) {
+        s->hooks.disks = &b->disks;
+        s->hooks.disk_hold = colo_disks_hold;
+        s->hooks.disk_commit = colo_disks_commit;
+        s->hooks.disk_takeover = hook_disk_takeover;
+        snprintf(colo_status_begin(s->shared)->disks, sizeof(s->shared->status.disks),
+                 "replicated");
+        colo_status_end(s->shared);
+    }
     s->hooks.priv = b;
     s->hooks.event_fd = -1;
     s->hooks.dm_fd = colo_qmp_fd(b->guest.qmp);
@@ -288,6 +374,7 @@ static void destroy_copy(struct bringup *b)
         colo_session_say(&b->s, "could not destroy domain %u, its monitor tries again", b->domid);
     else
         rec->destroy = false;
+    colo_disks_undo(&b->disks, &rec->disks); /* when its device model has gone */
 }
 
 int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outcome,
@@ -324,6 +411,7 @@ int colo_secondary(const struct colo_session_params *p, enum colo_outcome *outco
 
     colo_heartbeat_stop(&s->hb);
     colo_net_close(&b.net);
+    colo_disks_close(&b.disks);
     colo_guest_close(&b.guest);
     if (end != COLO_RESTORE_TAKEN)
         destroy_copy(&b);

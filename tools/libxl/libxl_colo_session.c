@@ -65,6 +65,21 @@ void colo_session_count_bytes(struct colo_session *s)
     colo_status_end(s->shared);
 }
 
+/*
+ * A secondary that leaves is silent while it destroys its copy, and may have said why before; one that
+ * takes over cuts its other connections, whose end can be noticed first.  The primary, whose guest runs
+ * again, has the time to look; a takeover has not.
+ */
+static bool may_have_said_why(const struct colo_session *s, const struct colo_err *err)
+{
+    if (err->cls == COLO_ERR_PEER_EOF)
+        return true;
+    if (s->role != COLO_PRIMARY)
+        return false;
+    return err->cls == COLO_ERR_PEER_SILENT || !strcmp(err->reason, "disk-mirror") ||
+           !strcmp(err->reason, "proxy-link");
+}
+
 void colo_session_explain(struct colo_session *s, struct colo_err *err)
 {
     struct colo_err ignored = {0};
@@ -75,10 +90,7 @@ void colo_session_explain(struct colo_session *s, struct colo_err *err)
         libxl_stream_explain_stop(&s->ls, err);
         return;
     }
-    /* A secondary that leaves is silent while it destroys its copy, and may have said why before.
-     * The primary, whose guest runs again, has the time to look; a takeover has not. */
-    if (err->cls != COLO_ERR_PEER_EOF &&
-        !(err->cls == COLO_ERR_PEER_SILENT && s->role == COLO_PRIMARY))
+    if (!may_have_said_why(s, err))
         return;
     /* Whatever else was under way, the peer's last record may be its goodbye. */
     s->ls.io_timeout = COLO_T_GOODBYE;

@@ -13,6 +13,13 @@
 #include "libxl_stream.h"
 #include "xc_sr_restore.h"
 
+/* A disk that is replicated, as each side tells of it. */
+struct colo_caps_disk {
+    char vdev[COLO_VDEV];
+    uint64_t size; /* from the primary: bytes */
+    uint16_t port; /* from the secondary: where its server listens */
+};
+
 /* ---- capabilities: COLO_CAPS, JSON, exchanged first (libxl_colo_caps.c) ---- */
 struct colo_caps {
     uint32_t protocol; /* COLO_PROTOCOL_VERSION */
@@ -29,6 +36,12 @@ struct colo_caps {
     char proxy_key[65];     /* from the primary: hex; "" = without proxies */
     uint16_t proxy_port;    /* from the secondary: where its proxy listens; 0 = without */
     char proxy_address[64]; /* the same: its address, numeric; "" = not known */
+    /* disks */
+    char disk_key[65];      /* from the primary: hex; "" = there are none to replicate */
+    char device_model[256]; /* from the primary: the path of its QEMU */
+    char disk_address[64];  /* from the secondary */
+    uint32_t disks;
+    struct colo_caps_disk disk[COLO_MAX_DISKS];
 };
 char *colo_caps_to_json(const struct colo_caps *c); /* malloc'ed */
 /* Bounds and checks everything; values out of range are COLO_ERR_PROTOCOL with the value quoted. */
@@ -79,6 +92,18 @@ struct colo_session_hooks {
     /* Secondary: the domain becomes the guest: NICs, name.  It runs already. */
     int (*become_guest)(void *priv, struct colo_err *err);
 
+    /* Disks; NULL when there are none to replicate. */
+    void *disks;
+    /* Primary: has a copy failed?  Asked whenever dm_fd is readable, and with the guest suspended. */
+    int (*disk_check)(void *disks, struct colo_err *err);
+    /* Primary: the peer is gone; no write of the guest's may wait for it. */
+    void (*disk_cut)(void *disks);
+    /* Secondary: around what makes our copy what the primary's is, with both suspended. */
+    int (*disk_hold)(void *disks, uint64_t checkpoint, struct colo_err *err);
+    int (*disk_commit)(void *disks, uint64_t checkpoint, struct colo_err *err);
+    /* Secondary: our copy is to be the guest, and does not run on yet. */
+    int (*disk_takeover)(void *disks, struct colo_err *err);
+
     /* The network (docs/specs/proxy-control.md); NULL, and net_fd 0, when nothing compares it. */
     void *net;
     int net_fd; /* readable = net_event has something */
@@ -106,6 +131,7 @@ struct colo_session {
     uint64_t max_gfns;             /* no pfn of either side is at or above it */
     uint32_t xen_major, xen_minor; /* for the stream's header */
     bool zero_pages;               /* negotiated */
+    bool announced;                /* secondary: LIBXC_CONTEXT, the first record, has been read */
 };
 
 /* After the capabilities: silence limit on, heartbeat on. */
@@ -146,6 +172,14 @@ int colo_save_run(struct colo_session *s, struct colo_err *err);
  * is to end. */
 int colo_trigger_wait(struct colo_session *s, colo_time last_end, enum colo_trigger *why,
                       struct colo_err *err);
+/* What asks for a checkpoint. */
+struct colo_wanted {
+    bool requested; /* an operator */
+    bool differs;   /* what the copies send */
+};
+/* Primary: wait until something happens, `until` at most; -1 when the session is to end. */
+int colo_trigger_watch(struct colo_session *s, colo_time until, struct colo_wanted *w,
+                       struct colo_err *err);
 /* What the operator wants, if anything: sets *now for a checkpoint at once. */
 int colo_trigger_operator(struct colo_session *s, bool *now, struct colo_err *err);
 

@@ -12,6 +12,19 @@
 #include "libxl_colo_nic.h"
 #include "libxl_colo_state.h"
 
+#define COLO_MAX_DISKS 16
+#define COLO_VDEV      16
+
+#define COLO_DISK_PATH 96
+
+/* Servers of the second copy's disks (libxl_colo_disk.h). */
+struct colo_disk_undo {
+    uint32_t n;
+    char key[COLO_DISK_PATH];                     /* the file with the session's key; "" = none */
+    char control[COLO_MAX_DISKS][COLO_DISK_PATH]; /* their control sockets, */
+    char guest[COLO_MAX_DISKS][COLO_DISK_PATH];   /* and those that QEMU opens */
+};
+
 /* What this host would be left with if the session vanished now.  Each field is set before the
  * thing is done and cleared after it is undone, by plain stores: undoing is always idempotent. */
 struct colo_recovery {
@@ -22,7 +35,9 @@ struct colo_recovery {
     bool restore_name;     /* takeover under way: the domain must get `name` and its NICs */
     char name[128];        /* the guest's own name */
     struct colo_nics nics; /* isolated NICs (secondary) */
-    struct colo_net_undo net; /* our proxy */
+    struct colo_net_undo net;    /* our proxy */
+    struct colo_disk_undo disks; /* secondary: its servers; primary: the relays, and the key */
+    bool mirrors;                /* primary: QEMU may be copying its disks */
     /* The guest has no monitor but ours: stock xl's exits when the guest is first suspended.  Set
      * by colo_state_set, or by the session that retired an older monitor of ours; never cleared. */
     bool needs_monitor;

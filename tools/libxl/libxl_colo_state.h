@@ -103,7 +103,7 @@ struct colo_status {
     struct colo_difference differences[COLO_MAX_DIFFERENCES];
     char last_difference[240]; /* the flow and the first packet of it, for people */
     char network[24];          /* "pass" until the proxy of a session says otherwise */
-    char disks[24];            /* "none" */
+    char disks[64];            /* "none", "copying, 5 of 32 MiB", "replicated", "not replicated" */
     char policy[64];           /* what was decided on peer loss, and by which rule */
     char last_reason[40];      /* stable word */
     char last_error[448];

@@ -243,9 +243,8 @@ static void put_nic(FILE *f, const struct colo_json *nic)
     }
 }
 
-static void put_proxy(FILE *f, const struct colo_json *st)
+static void put_proxy(FILE *f, const struct colo_json *proxy)
 {
-    const struct colo_json *proxy = colo_json_get(st, "proxy");
     const struct colo_json *nics = colo_json_get(proxy, "nics");
 
     if (!proxy)
@@ -257,7 +256,7 @@ static void put_proxy(FILE *f, const struct colo_json *st)
         put_nic(f, colo_json_at(nics, i));
 }
 
-static void put_loss(FILE *f, const struct colo_json *st)
+static void put_loss(FILE *f, const struct colo_json *st, const struct colo_json *proxy)
 {
     if (colo_json_get_int(st, "verified", 0)) {
         row(f, "verified");
@@ -266,7 +265,7 @@ static void put_loss(FILE *f, const struct colo_json *st)
     row(f, "network");
     fprintf(f, "%s\n", text_of(st, "network"));
     put_differences(f, st);
-    put_proxy(f, st);
+    put_proxy(f, proxy);
     row(f, "disks");
     fprintf(f, "%s\n", text_of(st, "disks"));
     if (*text_of(st, "policy") != '-') {
@@ -283,13 +282,13 @@ static void put_loss(FILE *f, const struct colo_json *st)
     }
 }
 
-char *colo_status_with_proxy(const char *status, const struct colo_json *stats)
+char *colo_status_with_proxy(const char *status, const struct colo_json *proxy)
 {
     struct colo_json_gen *g = colo_json_gen_new(false);
     const char *end = strrchr(status, '}');
     char *text, *all = NULL;
 
-    colo_json_put(g, NULL, stats);
+    colo_json_put(g, NULL, proxy);
     text = colo_json_gen_finish(g);
     if (text && end && asprintf(&all, "%.*s,\"proxy\":%s}", (int)(end - status), status, text) < 0)
         all = NULL;
@@ -297,7 +296,7 @@ char *colo_status_with_proxy(const char *status, const struct colo_json *stats)
     return all;
 }
 
-char *colo_status_text(const struct colo_json *st, int64_t now)
+char *colo_status_text(const struct colo_json *st, const struct colo_json *proxy, int64_t now)
 {
     char *text = NULL;
     size_t len;
@@ -318,7 +317,7 @@ char *colo_status_text(const struct colo_json *st, int64_t now)
     put_pause(f, st);
     put_traffic(f, st);
     put_first_sync(f, st);
-    put_loss(f, st);
+    put_loss(f, st, proxy);
     if (fclose(f)) {
         free(text);
         return NULL;

@@ -10,12 +10,12 @@
 
 /* All results are malloc'ed and end in a newline; NULL = out of memory. */
 
-/* The status of a session (its JSON) with what the proxy of this host counts as its member "proxy",
- * where the other functions look for it.  Without a newline. */
-char *colo_status_with_proxy(const char *status, const struct colo_json *stats);
+/* Everything about one session.  proxy: what the proxy of this host counts (NULL: there is none); now:
+ * seconds since the epoch. */
+char *colo_status_text(const struct colo_json *status, const struct colo_json *proxy, int64_t now);
 
-/* Everything about one session.  now: seconds since the epoch. */
-char *colo_status_text(const struct colo_json *status, int64_t now);
+/* The same as JSON: the status as it is, with the counters as its member "proxy".  No newline. */
+char *colo_status_with_proxy(const char *status, const struct colo_json *proxy);
 
 /* A table, one line a session, with a heading. */
 char *colo_status_table(const struct colo_json *const *status, size_t n);

@@ -43,44 +43,63 @@ int colo_trigger_operator(struct colo_session *s, bool *now, struct colo_err *er
     return 0;
 }
 
+/* Whatever has been said up to now. */
+static int hear(struct colo_session *s, struct colo_wanted *w, struct colo_err *err)
+{
+    const struct colo_session_hooks *h = &s->hooks;
+
+    if (check_peer(s, err) || colo_trigger_operator(s, &w->requested, err) ||
+        (h->net_event && h->net_event(h->net, &w->differs, err)) ||
+        (h->disk_check && h->disk_check(h->disks, err)))
+        return -1;
+    return 0;
+}
+
+int colo_trigger_watch(struct colo_session *s, colo_time until, struct colo_wanted *w,
+                       struct colo_err *err)
+{
+    const struct colo_session_hooks *h = &s->hooks;
+    colo_time silent;
+
+    struct pollfd fds[] = {
+        {.fd = s->ch.rfd, .events = POLLIN},
+        {.fd = s->ch.cancel_fd, .events = POLLIN},
+        {.fd = h->event_fd, .events = POLLIN},
+        {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
+        /* its hanging up; and its events, where somebody takes them */
+        {.fd = h->dm_fd > 0 ? h->dm_fd : -1, .events = h->disk_check ? POLLIN : 0},
+        {.fd = h->net_fd > 0 ? h->net_fd : -1, .events = POLLIN},
+    };
+
+    if (hear(s, w, err))
+        return -1;
+    silent = xc_sr_channel_silent_at(&s->ch);
+    if (poll(fds, 6, colo_poll_ms(silent < until ? silent : until)) < 0 && errno != EINTR)
+        return colo_fail_errno(err, errno, "poll");
+    if (fds[1].revents)
+        return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
+    if (fds[4].revents & ~POLLIN)
+        return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone", "the guest's device model has gone");
+    if (fds[2].revents && h->guest_event && h->guest_event(h->priv, err))
+        return -1;
+    return hear(s, w, err);
+}
+
 int colo_trigger_wait(struct colo_session *s, colo_time last_end, enum colo_trigger *why,
                       struct colo_err *err)
 {
     colo_time latest = last_end + (colo_time)s->config.interval_max_ms * COLO_MS;
     colo_time soonest = last_end + (colo_time)s->config.interval_min_ms * COLO_MS;
-    bool requested = false, differs = false;
+    struct colo_wanted w = {0};
+    colo_time due;
 
-    for (;;) {
-        struct pollfd fds[] = {
-            {.fd = s->ch.rfd, .events = POLLIN},
-            {.fd = s->ch.cancel_fd, .events = POLLIN},
-            {.fd = s->hooks.event_fd, .events = POLLIN},
-            {.fd = s->monitor ? s->monitor->fd : -1, .events = POLLIN},
-            {.fd = s->hooks.dm_fd > 0 ? s->hooks.dm_fd : -1}, /* only its hanging up */
-            {.fd = s->hooks.net_fd > 0 ? s->hooks.net_fd : -1, .events = POLLIN},
-        };
-        colo_time due, wake;
-
-        if (check_peer(s, err) || colo_trigger_operator(s, &requested, err) ||
-            (s->hooks.net_event && s->hooks.net_event(s->hooks.net, &differs, err)))
+    if (hear(s, &w, err))
+        return -1;
+    while (due = w.requested || w.differs ? soonest : latest, colo_now() < due)
+        if (colo_trigger_watch(s, due, &w, err))
             return -1;
-        due = requested || differs ? soonest : latest;
-        if (colo_now() >= due) {
-            *why = requested ? COLO_TRIGGER_REQUEST
-                   : differs ? COLO_TRIGGER_DIVERGENCE
-                             : COLO_TRIGGER_PERIOD;
-            return 0;
-        }
-        wake = xc_sr_channel_silent_at(&s->ch);
-        if (wake > due)
-            wake = due;
-        if (poll(fds, 6, colo_poll_ms(wake)) < 0 && errno != EINTR)
-            return colo_fail_errno(err, errno, "poll");
-        if (fds[1].revents)
-            return colo_fail(err, COLO_ERR_CANCELLED, NULL, "interrupted by a signal");
-        if (fds[4].revents)
-            return colo_fail(err, COLO_ERR_LOCAL, "qmp-gone", "the guest's device model has gone");
-        if (fds[2].revents && s->hooks.guest_event && s->hooks.guest_event(s->hooks.priv, err))
-            return -1;
-    }
+    *why = w.requested ? COLO_TRIGGER_REQUEST
+           : w.differs ? COLO_TRIGGER_DIVERGENCE
+                       : COLO_TRIGGER_PERIOD;
+    return 0;
 }

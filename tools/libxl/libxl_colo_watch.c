@@ -11,10 +11,12 @@
 
 #include <libxl_utils.h>
 
+#include "libxl_colo_disk.h"
 #include "libxl_colo_lifecycle.h"
 #include "libxl_colo_recover.h"
 
-#define DUMP_DIR "/var/lib/xen/dump" /* where stock xl puts them */
+#define DUMP_DIR      "/var/lib/xen/dump"     /* where stock xl puts them */
+#define DISKS_TIMEOUT (3600 * 1000 * COLO_MS) /* to fold what the copy wrote in lock-step */
 
 struct colo_watch {
     libxl_ctx *ctx;
@@ -161,6 +163,8 @@ static int restart(struct colo_watch *w, uint32_t *domid, struct colo_err *err)
     int r;
 
     colo_monitor_log("building %s anew", w->cfg.c_info.name);
+    if (colo_disks_wait_free(&w->cfg, colo_now() + DISKS_TIMEOUT, err))
+        return colo_err_prefix(err, "%s is not restarted", w->cfg.c_info.name);
     r = libxl_domain_create_new(w->ctx, &w->cfg, &fresh, NULL, NULL);
     if (r)
         return colo_fail(err, COLO_ERR_LOCAL, "restart-failed",

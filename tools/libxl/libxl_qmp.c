@@ -14,33 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "libxl_qmp.h"
-
-#define QMP_LINE_MAX    ((size_t)4 << 20)
-#define QMP_EVENTS_MAX  256
-#define QMP_EVENTS_TEXT QMP_LINE_MAX /* of all queued events */
-#define QMP_LATE_MAX    1024         /* reads and writes of one call after its deadline */
-
-struct event {
-    struct colo_json *msg;
-    size_t text; /* its length as it came */
-};
-
-struct colo_qmp {
-    int fd, cancel_fd;
-    char *buf; /* [0, have): received; [0, seen) of it has no line end */
-    size_t have, seen, room;
-    struct event events[QMP_EVENTS_MAX];
-    size_t nevents, events_text;
-    int64_t
-        last_id; /* of the latest command; a reply to an earlier one that timed out is dropped */
-    int64_t posted_id; /* of the latest command whose reply does not matter */
-    bool pending;
-    unsigned int late;
-    char command[64]; /* the latest, for messages */
-    char version[120];
-    struct colo_err broken; /* why the connection is not usable any more */
-};
+#include "libxl_qmp_priv.h"
 
 /* The connection ends here; every later call reports the same. */
 static int broke(struct colo_qmp *q, struct colo_err *err)
@@ -59,11 +33,21 @@ static int gone(struct colo_qmp *q, struct colo_err *err)
     return broke(q, err);
 }
 
-/* Each call begins here. */
-static int check_usable(struct colo_qmp *q, struct colo_err *err)
+int colo_qmp_check(struct colo_qmp *q, struct colo_err *err)
 {
     q->late = 0;
     return q->broken.cls == COLO_OK ? 0 : broke(q, err);
+}
+
+/* When somebody wants to know that the reply is late; never, once he knows. */
+static colo_time tell_late(struct colo_qmp *q)
+{
+    if (!q->pending || !q->tell.call || !q->tell.at)
+        return COLO_NO_DEADLINE;
+    if (q->tell.at > colo_now())
+        return q->tell.at;
+    q->tell.at = q->tell.call(q->tell.priv) ? colo_now() + q->tell.after : 0;
+    return q->tell.at ? q->tell.at : COLO_NO_DEADLINE;
 }
 
 /* Wait for events on the socket.  What has come is taken even after the deadline (the caller may
@@ -72,10 +56,15 @@ static int wait_fd(struct colo_qmp *q, short events, colo_time deadline, const c
                    struct colo_err *err)
 {
     struct pollfd p[2] = {{.fd = q->fd, .events = events}, {.fd = q->cancel_fd, .events = POLLIN}};
+    colo_time wake;
     int r;
 
     for (;;) {
-        r = poll(p, 2, colo_poll_ms(deadline));
+        r = poll(p, 2, 0);
+        if (r == 0) { /* what lay there while the caller was busy was not late */
+            wake = tell_late(q);
+            r = poll(p, 2, colo_poll_ms(wake < deadline ? wake : deadline));
+        }
         if (r < 0 && errno != EINTR)
             return colo_fail_errno(err, errno, "waiting for the device model");
         if (r > 0 && p[1].revents)
@@ -117,8 +106,7 @@ static int send_all(struct colo_qmp *q, const char *text, size_t len, colo_time 
     return 0;
 }
 
-/* Receive what there is, at least a byte. */
-static int receive(struct colo_qmp *q, colo_time deadline, const char *what, struct colo_err *err)
+int colo_qmp_receive(struct colo_qmp *q, colo_time deadline, const char *what, struct colo_err *err)
 {
     size_t room;
     char *buf;
@@ -165,7 +153,7 @@ static int next_message(struct colo_qmp *q, colo_time deadline, const char *what
         end = q->have > q->seen ? memchr(q->buf + q->seen, '\n', q->have - q->seen) : NULL;
         if (!end) {
             q->seen = q->have;
-            if (receive(q, deadline, what, err) < 0)
+            if (colo_qmp_receive(q, deadline, what, err) < 0)
                 return -1;
             continue;
         }
@@ -187,27 +175,8 @@ static int next_message(struct colo_qmp *q, colo_time deadline, const char *what
     }
 }
 
-static void drop_event(struct colo_qmp *q, size_t i)
-{
-    colo_json_free(q->events[i].msg);
-    q->events_text -= q->events[i].text;
-    q->nevents--;
-    memmove(&q->events[i], &q->events[i + 1], (q->nevents - i) * sizeof(q->events[0]));
-}
-
-static void queue_event(struct colo_qmp *q, struct colo_json *msg, size_t text)
-{
-    while (q->nevents && (q->nevents == QMP_EVENTS_MAX || q->events_text + text > QMP_EVENTS_TEXT))
-        drop_event(q, 0);
-    q->events[q->nevents].msg = msg;
-    q->events[q->nevents].text = text;
-    q->nevents++;
-    q->events_text += text;
-}
-
-/* Take one message in: an event is queued, a reply becomes *reply, which is else NULL. */
-static int take(struct colo_qmp *q, colo_time deadline, const char *what, struct colo_json **reply,
-                struct colo_err *err)
+int colo_qmp_take(struct colo_qmp *q, colo_time deadline, const char *what,
+                  struct colo_json **reply, struct colo_err *err)
 {
     struct colo_json *msg;
     const struct colo_json *error;
@@ -218,7 +187,7 @@ static int take(struct colo_qmp *q, colo_time deadline, const char *what, struct
     if (next_message(q, deadline, what, &msg, &text, err) < 0)
         return -1;
     if (colo_json_get_str(msg, "event")) {
-        queue_event(q, msg, text);
+        colo_qmp_queue_event(q, msg, text);
         return 0;
     }
     error = colo_json_get(msg, "error");
@@ -229,7 +198,7 @@ static int take(struct colo_qmp *q, colo_time deadline, const char *what, struct
         return 0;
     }
     if ((error || colo_json_get(msg, "return")) && id > 0 &&
-        (id < q->last_id || id == q->posted_id)) {
+        (id < q->last_id || id == q->posted_id || (id >= QMP_URGENT && id <= q->urgent_id))) {
         colo_json_free(msg); /* that command was given up */
         return 0;
     }
@@ -246,7 +215,7 @@ int colo_qmp_start(struct colo_qmp *q, const char *command, const char *argument
     char *text = NULL;
     int len, rc;
 
-    if (check_usable(q, err) < 0)
+    if (colo_qmp_check(q, err) < 0)
         return -1;
     if (q->pending)
         return colo_fail(err, COLO_ERR_LOCAL, "qmp", "QMP %s while %s is not finished", command,
@@ -260,7 +229,42 @@ int colo_qmp_start(struct colo_qmp *q, const char *command, const char *argument
     rc = send_all(q, text, (size_t)len, deadline, err);
     free(text);
     q->pending = rc == 0;
+    q->tell.at = colo_now() + q->tell.after;
     return rc;
+}
+
+bool colo_qmp_has_urgent(const struct colo_qmp *q)
+{
+    return q->oob;
+}
+
+int colo_qmp_urgent(struct colo_qmp *q, const char *command, const char *arguments,
+                    colo_time deadline, struct colo_err *err)
+{
+    char *text = NULL;
+    int len, rc;
+
+    if (!q->oob)
+        return colo_fail(err, COLO_ERR_REFUSED, "qmp-no-oob",
+                         "this device model (QEMU %s) takes no commands out of band", q->version);
+    if (q->broken.cls != COLO_OK)
+        return broke(q, err);
+    len = asprintf(&text, "{\"exec-oob\":\"%s\",\"id\":%lld%s%s}\n", command,
+                   (long long)++q->urgent_id, arguments ? ",\"arguments\":" : "",
+                   arguments ? arguments : "");
+    if (len < 0)
+        return colo_fail_errno(err, ENOMEM, "QMP %s", command);
+    rc = send_all(q, text, (size_t)len, deadline, err);
+    free(text);
+    return rc;
+}
+
+void colo_qmp_on_late(struct colo_qmp *q, colo_time after, bool (*late)(void *priv), void *priv)
+{
+    q->tell.after = after;
+    q->tell.call = late;
+    q->tell.priv = priv;
+    q->tell.at = 0;
 }
 
 int colo_qmp_post(struct colo_qmp *q, const char *command, const char *arguments,
@@ -299,12 +303,12 @@ int colo_qmp_finish(struct colo_qmp *q, colo_time deadline, struct colo_json **r
 
     if (ret)
         *ret = NULL;
-    if (check_usable(q, err) < 0)
+    if (colo_qmp_check(q, err) < 0)
         return -1;
     if (!q->pending)
         return colo_fail(err, COLO_ERR_LOCAL, "qmp", "no QMP command to wait for");
     while (!reply) {
-        if (take(q, deadline, q->command, &reply, err) < 0) {
+        if (colo_qmp_take(q, deadline, q->command, &reply, err) < 0) {
             q->pending = false;
             return -1;
         }
@@ -325,47 +329,6 @@ int colo_qmp_cmd(struct colo_qmp *q, const char *command, const char *arguments,
     return colo_qmp_finish(q, deadline, ret, err);
 }
 
-int colo_qmp_wait_event(struct colo_qmp *q, const char *name,
-                        bool (*match)(const struct colo_json *data, void *priv), void *priv,
-                        colo_time deadline, struct colo_err *err)
-{
-    struct colo_json *reply;
-    const struct colo_json *msg;
-    char what[80];
-    size_t i = 0;
-
-    if (check_usable(q, err) < 0)
-        return -1;
-    if (q->pending)
-        return colo_fail(err, COLO_ERR_LOCAL, "qmp", "waiting for %s while %s is not finished",
-                         name, q->command);
-    snprintf(what, sizeof(what), "event %s", name);
-    for (;;) {
-        for (i = 0; i < q->nevents; i++) {
-            msg = q->events[i].msg;
-            if (!strcmp(colo_json_get_str(msg, "event"), name) &&
-                (!match || match(colo_json_get(msg, "data"), priv))) {
-                drop_event(q, i);
-                return 0;
-            }
-        }
-        if (take(q, deadline, what, &reply, err) < 0)
-            return -1;
-    }
-}
-
-void colo_qmp_drop_events(struct colo_qmp *q, const char *name)
-{
-    size_t i = 0;
-
-    while (i < q->nevents) {
-        if (!strcmp(colo_json_get_str(q->events[i].msg, "event"), name))
-            drop_event(q, i);
-        else
-            i++;
-    }
-}
-
 int colo_qmp_fd(const struct colo_qmp *q)
 {
     return q->fd;
@@ -379,7 +342,7 @@ const char *colo_qmp_version(const struct colo_qmp *q)
 /* {"QMP": {"version": {"qemu": {"major", "minor", "micro"}, "package": "..."}, ...}} */
 static int greet(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
 {
-    const struct colo_json *version, *qemu;
+    const struct colo_json *version, *qemu, *can;
     struct colo_json *msg;
     const char *package;
     size_t text;
@@ -394,6 +357,9 @@ static int greet(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
                          "what answers there is no QMP server: it did not greet");
     }
     package = colo_json_get_str(version, "package");
+    can = colo_json_get(colo_json_get(msg, "QMP"), "capabilities");
+    for (size_t i = 0; i < colo_json_len(can); i++)
+        q->oob |= !strcmp(colo_json_str(colo_json_at(can, i)) ?: "", "oob");
     snprintf(q->version, sizeof(q->version), "%lld.%lld.%lld%s%s%s",
              (long long)colo_json_get_int(qemu, "major", 0),
              (long long)colo_json_get_int(qemu, "minor", 0),
@@ -418,8 +384,10 @@ int colo_qmp_open_fd(int fd, int cancel_fd, colo_time deadline, struct colo_qmp 
     }
     q->fd = fd;
     q->cancel_fd = cancel_fd;
+    q->urgent_id = QMP_URGENT - 1;
     if (greet(q, deadline, err) < 0 ||
-        colo_qmp_cmd(q, "qmp_capabilities", NULL, deadline, NULL, err) < 0) {
+        colo_qmp_cmd(q, "qmp_capabilities", q->oob ? "{\"enable\":[\"oob\"]}" : NULL, deadline,
+                     NULL, err) < 0) {
         colo_qmp_close(q);
         return -1;
     }
@@ -462,8 +430,7 @@ void colo_qmp_close(struct colo_qmp *q)
 {
     if (!q)
         return;
-    while (q->nevents)
-        drop_event(q, 0);
+    colo_qmp_free_events(q);
     close(q->fd);
     free(q->buf);
     free(q);

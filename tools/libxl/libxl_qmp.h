@@ -44,6 +44,27 @@ int colo_qmp_finish(struct colo_qmp *q, colo_time deadline, struct colo_json **r
 int colo_qmp_post(struct colo_qmp *q, const char *command, const char *arguments,
                   colo_time deadline, struct colo_err *err);
 
+/*
+ * Run a command at once, even while QEMU is busy with another one ("exec-oob").  Its reply does not
+ * matter.  A QEMU whose socket cannot do that: COLO_ERR_REFUSED "qmp-no-oob".
+ */
+int colo_qmp_urgent(struct colo_qmp *q, const char *command, const char *arguments,
+                    colo_time deadline, struct colo_err *err);
+/* Whether it can. */
+bool colo_qmp_has_urgent(const struct colo_qmp *q);
+
+/*
+ * Be told when a command takes long: `late` is called for each command that has had no reply `after`
+ * it was sent, and after each such time again while it returns true; it may call colo_qmp_urgent, and
+ * nothing else of this connection.  NULL: not any more.
+ */
+void colo_qmp_on_late(struct colo_qmp *q, colo_time after, bool (*late)(void *priv), void *priv);
+
+/* The oldest event of one of those names (NULL at their end) that has come: 1, and its "data" (NULL
+ * when it has none) is the caller's to free; 0: none.  Does not wait. */
+int colo_qmp_next_event(struct colo_qmp *q, const char *const names[], struct colo_json **data,
+                        struct colo_err *err);
+
 /* Wait for an event of that name for which match (may be NULL) returns true on its "data".
  * match sees the events in the order in which they came, some of them more than once. */
 int colo_qmp_wait_event(struct colo_qmp *q, const char *name,

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "libxl_colo_control.h"
 #include "libxl_colo_proxy.h"
@@ -32,47 +31,44 @@ static int print(char *text, struct colo_err *err)
     return 0;
 }
 
-/* With what the proxy counts, where there is one: what it cannot tell is left out. */
-static int add_proxy(char **status, struct colo_err *err)
+/* What the proxy of this host counts; NULL when there is none, or none that answers. */
+static struct colo_json *proxy_counters(const struct colo_json *status)
 {
-    struct colo_json *j, *stats = NULL;
+    const char *session = colo_json_get_str(status, "session");
+    const char *role = colo_json_get_str(status, "role");
+    struct colo_json *counters = NULL;
     struct colo_proxy *px = NULL;
-    char path[COLO_PROXY_PATH], *with;
-    const char *role;
+    char path[COLO_PROXY_PATH];
 
-    if (colo_json_parse(*status, strlen(*status), &j, err))
-        return -1;
-    role = colo_json_get_str(j, "role");
-    colo_proxy_path(path, colo_json_get_str(j, "session") ?: "",
-                    role && !strcmp(role, "secondary"));
-    if (!access(path, F_OK) && !colo_proxy_attach(path, &px, NULL) &&
-        !colo_proxy_stats(px, &stats, NULL)) {
-        with = colo_status_with_proxy(*status, stats);
-        if (with) {
-            free(*status);
-            *status = with;
-        }
-    }
-    colo_json_free(stats);
+    if (!session || !role)
+        return NULL;
+    colo_proxy_path(path, session, !strcmp(role, "secondary"));
+    if (!colo_proxy_attach(path, &px, NULL) && colo_proxy_stats(px, &counters, NULL))
+        counters = NULL;
     colo_proxy_close(px);
-    colo_json_free(j);
-    return 0;
+    return counters;
 }
 
 static int show_one(const char *guest, bool json, struct colo_err *err)
 {
-    struct colo_json *j = NULL;
-    char *status;
+    struct colo_json *j = NULL, *proxy = NULL;
+    char *status, *with = NULL;
     uint32_t domid;
     int rc;
 
     if (xl_find_session(guest, &domid, &status, err))
         return -1;
-    rc = add_proxy(&status, err);
-    if (!rc)
-        rc = colo_json_parse(status, strlen(status), &j, err);
-    if (!rc)
-        rc = print(json ? colo_json_indent(status) : colo_status_text(j, time(NULL)), err);
+    rc = colo_json_parse(status, strlen(status), &j, err);
+    if (!rc) {
+        proxy = proxy_counters(j);
+        if (json && proxy)
+            with = colo_status_with_proxy(status, proxy);
+        rc = print(json ? colo_json_indent(with ? with : status)
+                        : colo_status_text(j, proxy, time(NULL)),
+                   err);
+    }
+    free(with);
+    colo_json_free(proxy);
     colo_json_free(j);
     free(status);
     return rc;

@@ -106,6 +106,15 @@ static void xl_header(const char *dir)
 }
 
 /* The first byte: from the primary? */
+static void save_caps(const char *dir, const char *name, const struct colo_caps *c, char from)
+{
+    char *json = colo_caps_to_json(c), text[1000];
+
+    snprintf(text, sizeof(text), "%c%s", from, json);
+    save_text(dir, "fuzz-caps", name, text);
+    free(json);
+}
+
 static void caps(const char *dir)
 {
     struct colo_caps c = {
@@ -115,20 +124,28 @@ static void caps(const char *dir)
         .host = "one",
         .zero_pages = true,
     };
-    char *json = colo_caps_to_json(&c), text[1000];
+    struct colo_caps_disk disk = {.vdev = "hda"};
 
-    snprintf(text, sizeof(text), "0%s", json);
-    save_text(dir, "fuzz-caps", "secondary", text);
-    free(json);
+    save_caps(dir, "secondary", &c, '0');
+    c.disk[c.disks++] = disk;
+    c.disk[0].port = 10809;
+    snprintf(c.disk_address, sizeof(c.disk_address), "192.0.2.7");
+    save_caps(dir, "secondary-disks", &c, '0');
+
+    c.disks = 0;
+    c.disk_address[0] = '\0';
     snprintf(c.session, sizeof(c.session), "b5a94c5e-6f5b-4f6b-9c1a-0d6f6e3f1a11");
     c.generation = 2;
     c.heartbeat_ms = 100;
     c.heartbeat_misses = 5;
     c.interval_max_ms = 5000;
-    json = colo_caps_to_json(&c);
-    snprintf(text, sizeof(text), "1%s", json);
-    save_text(dir, "fuzz-caps", "primary", text);
-    free(json);
+    save_caps(dir, "primary", &c, '1');
+    c.disk[0] = disk;
+    c.disk[0].size = 1 << 20;
+    c.disks = 1;
+    memset(c.disk_key, 'a', sizeof(c.disk_key) - 1);
+    snprintf(c.device_model, sizeof(c.device_model), "/usr/libexec/qemu");
+    save_caps(dir, "primary-disks", &c, '1');
 }
 
 void mkseeds_libxl(const char *dir)

@@ -116,6 +116,8 @@ static bool handle_line(struct fakeqmp *f, const char *line, size_t len)
         return fakeqmp_send(f, "{\"error\": {\"class\": \"GenericError\", \"desc\": \"bad\"}}\r\n",
                             54);
     name = colo_json_get_str(cmd, "execute");
+    if (!name)
+        name = colo_json_get_str(cmd, "exec-oob");
     f->id = colo_json_get_int(cmd, "id", 0);
     if (!name)
         ok = fakeqmp_error(f, "no command");

@@ -36,6 +36,15 @@ static void assert_same(const struct colo_caps *a, const struct colo_caps *b)
     tl_eq(a->heartbeat_misses, b->heartbeat_misses);
     tl_eq(a->interval_max_ms, b->interval_max_ms);
     tl_eq(a->interval_min_ms, b->interval_min_ms);
+    tl_str_eq(a->disk_key, b->disk_key);
+    tl_str_eq(a->device_model, b->device_model);
+    tl_str_eq(a->disk_address, b->disk_address);
+    tl_eq(a->disks, b->disks);
+    for (uint32_t i = 0; i < a->disks; i++) {
+        tl_str_eq(a->disk[i].vdev, b->disk[i].vdev);
+        tl_eq(a->disk[i].size, b->disk[i].size);
+        tl_eq(a->disk[i].port, b->disk[i].port);
+    }
 }
 
 static void round_trip(const struct colo_caps *c, bool from_primary)
@@ -73,6 +82,30 @@ static void test_what_is_written_reads_the_same(void **state)
     round_trip(&c, false);
 }
 
+static void test_as_many_disks_as_are_possible(void **state)
+{
+    struct colo_caps p = primary, s = {.protocol = 1, .xen = "4.17.7", .host = "two"};
+
+    (void)state;
+    p.disks = s.disks = COLO_MAX_DISKS;
+    for (uint32_t i = 0; i < COLO_MAX_DISKS; i++) {
+        snprintf(p.disk[i].vdev, COLO_VDEV, "sd%c", (int)('a' + i));
+        snprintf(s.disk[i].vdev, COLO_VDEV, "sd%c", (int)('a' + i));
+        p.disk[i].size = i ? i : INT64_MAX;
+        s.disk[i].port = (uint16_t)(UINT16_MAX - i);
+    }
+    memset(p.disk[1].vdev, 'v', COLO_VDEV - 1);
+    memset(p.disk_key, 'a', sizeof(p.disk_key) - 1);
+    memset(p.device_model, 'q', sizeof(p.device_model) - 1);
+    p.device_model[0] = '/';
+    round_trip(&p, true);
+    round_trip(&s, false); /* its address is not known */
+    snprintf(s.disk_address, sizeof(s.disk_address), "192.0.2.7");
+    round_trip(&s, false);
+    snprintf(s.disk_address, sizeof(s.disk_address), "2001:db8::7");
+    round_trip(&s, false);
+}
+
 /* Members that a later version adds, and what only the primary may tell, are passed over. */
 static void test_more_than_is_known_is_passed_over(void **state)
 {
@@ -101,6 +134,8 @@ static void bad(const char *json, bool from_primary, const char *why)
     tl_fails(rc, &e, COLO_ERR_PROTOCOL);
 }
 
+#define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 /* The primary's capabilities with one member replaced by this text; "" leaves it out. */
 static void bad_member(const char *key, const char *value, const char *why)
 {
@@ -115,6 +150,9 @@ static void bad_member(const char *key, const char *value, const char *why)
         {"heartbeat_misses", "5"},
         {"interval_max_ms", "5000"},
         {"interval_min_ms", "100"},
+        {"disk_key", "\"" KEY "\""},
+        {"device_model", "\"/usr/libexec/qemu\""},
+        {"disks", "[{\"vdev\": \"hda\", \"size\": 512}]"},
     };
     char json[2000] = "{";
     size_t n = 1;
@@ -187,6 +225,67 @@ static void test_strings_that_do_not_fit_are_refused(void **state)
     bad_member("host", longer, "\"host\" has 128 characters, at most 127");
     bad_member("host", "\"a\\u001bb\"", "\"host\" holds a control character");
     bad_member("xen", "\"4.17\\n\"", "\"xen\" holds a control character");
+}
+
+static void test_disks_of_the_primary(void **state)
+{
+    static const char one[] = "{\"vdev\": \"hda\", \"size\": 512}";
+    char many[20 * sizeof(one)] = "[", longer[300];
+    size_t n = 1;
+
+    (void)state;
+    for (int i = 0; i <= COLO_MAX_DISKS; i++)
+        n += (size_t)snprintf(many + n, sizeof(many) - n, "%s%s", i ? "," : "", one);
+    snprintf(many + n, sizeof(many) - n, "]");
+    bad_member("disks", many, "17 disks, at most 16");
+    bad_member("disks", "", NULL); /* without, the others mean nothing */
+    bad_member("disks", "[]", NULL);
+    bad_member("disks", "[{\"vdev\": \"hda\"}]", "disk \"hda\" lacks its size");
+    bad_member("disks", "[{\"vdev\": \"hda\", \"size\": 0}]", "lacks its size");
+    bad_member("disks", "[{\"vdev\": \"hda\", \"size\": -512}]", "lacks its size");
+    bad_member("disks", "[{\"vdev\": \"hda\", \"size\": \"512\"}]", "lacks its size");
+    bad_member("disks", "[{\"vdev\": \"hda\", \"size\": 9223372036854775808}]", "lacks its size");
+    bad_member("disks", "[7]", "lacks its size");
+    bad_member("disks", "[{\"vdev\": \"abcdefghijklmnop\", \"size\": 512}]",
+               "\"vdev\" has 16 characters, at most 15");
+    bad_member("disks", "[{\"vdev\": \"hd\\n\", \"size\": 512}]", "holds a control character");
+
+    bad_member("disk_key", "", "lacks \"disk_key\"");
+    bad_member("disk_key", "\"\"", "lacks \"disk_key\"");
+    bad_member("disk_key", "\"0123\"", "\"disk_key\" is no key");
+    bad_member("disk_key", "\"" KEY "0\"", "\"disk_key\" has 65 characters");
+    snprintf(longer, sizeof(longer), "\"%.63sg\"", KEY);
+    bad_member("disk_key", longer, "\"disk_key\" is no key");
+
+    bad_member("device_model", "", "lacks \"device_model\"");
+    bad_member("device_model", "\"qemu\"", "lacks \"device_model\"");
+    memset(longer, '/', sizeof(longer));
+    snprintf(longer + 257, sizeof(longer) - 257, "\"");
+    longer[0] = '"';
+    bad_member("device_model", longer, "\"device_model\" has 256 characters");
+}
+
+static void test_disks_of_the_secondary(void **state)
+{
+    static const struct {
+        const char *disks, *address, *why;
+    } cases[] = {
+        {"{\"vdev\": \"hda\"}", "192.0.2.7", "disk \"hda\" lacks its port"},
+        {"{\"vdev\": \"hda\", \"port\": 0}", "192.0.2.7", "lacks its port"},
+        {"{\"vdev\": \"hda\", \"port\": -1}", "192.0.2.7", "lacks its port"},
+        {"{\"vdev\": \"hda\", \"port\": 65536}", "192.0.2.7", "lacks its port"},
+        {"{\"vdev\": \"hda\", \"port\": 65535}", "two.example", "\"disk_address\" is no address"},
+        {"{\"vdev\": \"hda\", \"port\": 65535}", "192.0.2.7:1", "\"disk_address\" is no address"},
+        {"{\"vdev\": \"hda\", \"port\": 65535}", "fe80::1%eth0", "is no address"},
+    };
+    char json[300];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(json, sizeof(json), "{\"protocol\": 1, \"disks\": [%s], \"disk_address\": \"%s\"}",
+                 cases[i].disks, cases[i].address);
+        bad(json, false, cases[i].why);
+    }
 }
 
 static void test_a_session_is_a_uuid(void **state)
@@ -268,9 +367,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_written_reads_the_same),
+        cmocka_unit_test(test_as_many_disks_as_are_possible),
         cmocka_unit_test(test_more_than_is_known_is_passed_over),
         cmocka_unit_test(test_numbers_out_of_range_are_refused_and_quoted),
         cmocka_unit_test(test_strings_that_do_not_fit_are_refused),
+        cmocka_unit_test(test_disks_of_the_primary),
+        cmocka_unit_test(test_disks_of_the_secondary),
         cmocka_unit_test(test_a_session_is_a_uuid),
         cmocka_unit_test(test_what_is_no_object_is_refused),
         cmocka_unit_test(test_two_that_differ_are_refused_with_both_versions),

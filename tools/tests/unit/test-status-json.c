@@ -288,7 +288,7 @@ static void test_text_of_a_primary(void **state)
     struct colo_json *j = parsed(&st);
 
     (void)state;
-    same(colo_status_text(j, 1700000030 + 90061), primary_text);
+    same(colo_status_text(j, NULL, 1700000030 + 90061), primary_text);
     colo_json_free(j);
 }
 
@@ -321,7 +321,7 @@ static void test_text_with_a_proxy(void **state)
     assert_non_null(with);
     assert_non_null(strstr(with, proxy_stats)); /* all of it, as it was */
     assert_int_equal(colo_json_parse(with, strlen(with), &j, &err), 0);
-    text = colo_status_text(j, 1700000000);
+    text = colo_status_text(j, stats, 1700000000);
     assert_non_null(text);
     same(strdup(strstr(text, "proxy ")), proxy_text);
     free(text);
@@ -337,7 +337,7 @@ static void test_text_after_a_takeover(void **state)
     struct colo_json *j = parsed(&st);
 
     (void)state;
-    same(colo_status_text(j, 1700000000), secondary_text);
+    same(colo_status_text(j, NULL, 1700000000), secondary_text);
     colo_json_free(j);
 }
 
@@ -354,7 +354,7 @@ static void test_text_during_the_first_sync(void **state)
     struct colo_json *j = parsed(&st);
 
     (void)state;
-    same(colo_status_text(j, 1700000000), precopy_text);
+    same(colo_status_text(j, NULL, 1700000000), precopy_text);
     colo_json_free(j);
 }
 

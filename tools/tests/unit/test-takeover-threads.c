@@ -148,6 +148,32 @@ static void test_an_operator_takes_over_although_the_stream_is_open(void **state
     }
 }
 
+/* The primary notices that its disks' connections were cut before it is told why. */
+static int taken_over_by_now(void *disks, struct colo_err *err)
+{
+    struct sl_pair *t = disks;
+
+    if (t->stop_at != UINT_MAX) /* the operator's word is on its way */
+        return 0;
+    return colo_fail(err, COLO_ERR_LOCAL, "disk-mirror", "the copy was ended");
+}
+
+static void test_a_takeover_that_is_noticed_before_it_is_told(void **state)
+{
+    struct sl_pair t;
+
+    (void)state;
+    sl_open(&t, NULL, NULL, 2);
+    t.stop = SL_FAILOVER;
+    t.p.s.hooks.disks = &t;
+    t.p.s.hooks.disk_check = taken_over_by_now;
+    sl_run(&t);
+    sl_assert_taken(&t);
+    tl_str_eq(t.p.err.reason, COLO_STOP_TAKEN);
+    sl_assert_primary_runs(&t); /* stands still, that is */
+    sl_close(&t);
+}
+
 static void test_an_operators_stop_at_the_secondary_ends_the_session(void **state)
 {
     struct sl_pair t;
@@ -250,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_on_silence_stop_the_copy_goes),
         cmocka_unit_test(test_half_a_first_image_is_no_guest),
         cmocka_unit_test(test_an_operator_takes_over_although_the_stream_is_open),
+        cmocka_unit_test(test_a_takeover_that_is_noticed_before_it_is_told),
         cmocka_unit_test(test_an_operators_stop_at_the_secondary_ends_the_session),
         cmocka_unit_test(test_a_takeover_that_cannot_resume_keeps_the_copy),
         cmocka_unit_test(test_a_primary_without_device_model_hands_over),

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-only */
+#include "libxl_colo_sync_disks.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "libxl_colo_control.h"
+#include "libxl_colo_monitor_log.h"
+#include "libxl_colo_proxy.h"
+
+#define LOOK_EVERY  (500 * COLO_MS)
+#define SPEAK_AFTER (10 * 1000 * COLO_MS)
+#define LATE_LIMIT  (10 * 1000 * COLO_MS) /* for writes to reach the other host's disk */
+#define T_STOP      (30 * 1000 * COLO_MS)
+
+/* What libxl started as the device model: the process that listens at the QMP socket, by the name it
+ * was started with.  The other host has the same. */
+static int device_model(struct colo_qmp *q, char *path, size_t len, struct colo_err *err)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+    char proc[40];
+    FILE *f;
+    size_t n = 0;
+
+    path[0] = '\0';
+    if (!getsockopt(colo_qmp_fd(q), SOL_SOCKET, SO_PEERCRED, &peer, &size)) {
+        snprintf(proc, sizeof(proc), "/proc/%d/cmdline", (int)peer.pid);
+        f = fopen(proc, "re");
+        if (f) {
+            n = fread(path, 1, len - 1, f); /* the first word ends at its NUL */
+            fclose(f);
+        }
+        path[n] = '\0';
+    }
+    return path[0] == '/' ? 0
+                          : colo_fail(err, COLO_ERR_LOCAL, NULL,
+                                      "the path of the guest's device model cannot be found out");
+}
+
+int colo_sync_disks_caps(const struct colo_sync *sync, struct colo_caps *caps, struct colo_err *err)
+{
+    const struct colo_qdisks *d = &sync->q;
+
+    caps->disks = d->n;
+    for (uint32_t i = 0; i < d->n; i++) {
+        memcpy(caps->disk[i].vdev, d->disk[i].vdev, sizeof(caps->disk[i].vdev));
+        caps->disk[i].size = d->disk[i].size;
+    }
+    if (!d->n)
+        return 0;
+    return colo_proxy_make_key(caps->disk_key, err) ||
+                   device_model(d->qmp, caps->device_model, sizeof(caps->device_model), err)
+               ? -1
+               : 0;
+}
+
+static void note(struct colo_session *s, const char *text)
+{
+    struct colo_status *st = colo_status_begin(s->shared);
+
+    snprintf(st->disks, sizeof(st->disks), "%s", text);
+    colo_status_end(s->shared);
+}
+
+/* For those who look at the status; and a line for each tenth to those who wait, from the time on
+ * that they have waited long.  Returns the tenths. */
+static unsigned int show_progress(struct colo_session *s, const struct colo_qdisks *d,
+                                  unsigned int told, bool speak)
+{
+    uint64_t done = 0, total = 0;
+    unsigned int tenths;
+    char text[64];
+
+    for (uint32_t i = 0; i < d->n; i++) {
+        done += d->disk[i].done;
+        total += d->disk[i].total;
+    }
+    tenths = total ? (unsigned int)(done * 10 / total) : 0;
+    snprintf(text, sizeof(text), "copying, %.0f of %.0f MiB", (double)done / (1 << 20),
+             (double)total / (1 << 20));
+    note(s, text);
+    if (speak && tenths > told)
+        colo_session_say(s, "disks: %s", text);
+    return speak && tenths > told ? tenths : told;
+}
+
+/* How long the peer may be silent. */
+static colo_time silence(const struct colo_session *s)
+{
+    return (colo_time)s->config.heartbeat_ms * s->config.heartbeat_misses * COLO_MS;
+}
+
+static int hook_check(void *disks, struct colo_err *err)
+{
+    return colo_qdisks_check(disks, err);
+}
+
+static void hook_cut(void *disks)
+{
+    colo_qdisks_cut(disks);
+}
+
+/*
+ * QEMU's stop waits for every write to be on both hosts.  That takes long where the other host's disk
+ * is slow, and for ever where the host is gone: as long as it sends something, wait; up to a limit,
+ * since the guest stands still.
+ */
+static bool when_late(void *priv)
+{
+    struct colo_sync *sync = priv;
+    colo_time now = colo_now();
+    int unread = 0;
+
+    ioctl(sync->s->ch.rfd, FIONREAD, &unread);
+    if (!sync->late_at || now - sync->late_last > 2 * silence(sync->s)) { /* another command */
+        sync->late_at = now;
+        sync->unread = 0;
+    }
+    sync->late_last = now;
+    if (unread > sync->unread && now - sync->late_at < LATE_LIMIT) {
+        sync->unread = unread;
+        return true;
+    }
+    sync->late_at = 0;
+    colo_qdisks_cut(&sync->q);
+    return false;
+}
+
+static int start(struct colo_session *s, struct colo_sync *d, const char *host,
+                 const struct colo_caps *mine, const struct colo_caps *peer, struct colo_err *err)
+{
+    struct colo_disk_undo *undo = &s->shared->recovery.disks;
+    const char *sockets[COLO_MAX_DISKS];
+    char prefix[64], log[COLO_LOG_PATH];
+    int rc;
+
+    s->shared->recovery.mirrors = true;
+    snprintf(undo->key, sizeof(undo->key), COLO_RUN_DIR "/disk-%.36s-p.psk", mine->session);
+    rc = colo_relay_put_key(undo->key, mine->disk_key, err);
+    for (uint32_t i = 0; i < d->q.n && !rc; i++) {
+        const char *vdev = d->q.disk[i].vdev;
+
+        snprintf(undo->guest[i], sizeof(undo->guest[i]), COLO_RUN_DIR "/disk-%.36s-%.15s-p.nbd",
+                 mine->session, vdev);
+        snprintf(prefix, sizeof(prefix), "xl-colo-disk-%.16s-", vdev);
+        colo_log_path(log, prefix, s->shared->recovery.name);
+        undo->n = i + 1;
+        sockets[i] = undo->guest[i];
+        if (i >= peer->disks || strcmp(peer->disk[i].vdev, vdev) != 0)
+            rc = colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities", "the peer serves no disk %s",
+                           vdev);
+        else if (colo_relay_start(&d->relay[i], sockets[i], host, peer->disk[i].port, undo->key,
+                                  log, err))
+            rc = colo_err_prefix(err, "disk %s", vdev);
+    }
+    if (!rc)
+        rc = colo_qdisks_start(&d->q, sockets, err);
+    unlink(undo->key);
+    undo->key[0] = '\0';
+    return rc;
+}
+
+int colo_sync_disks(struct colo_session *s, struct colo_sync *sync, const char *host,
+                    const struct colo_caps *mine, const struct colo_caps *peer,
+                    struct colo_err *err)
+{
+    struct colo_qdisks *d = &sync->q;
+    colo_time begun = colo_now();
+    unsigned int told = 0;
+    int rc;
+
+    if (!d->n)
+        return 0;
+    colo_state_set(s->shared, COLO_STATE_DISK_SYNC);
+    s->hooks.disks = d;
+    s->hooks.disk_check = hook_check;
+    s->hooks.disk_cut = hook_cut;
+    sync->s = s;
+    colo_qmp_on_late(d->qmp, silence(s), when_late, sync);
+    if (start(s, sync, host, mine, peer, err))
+        return -1;
+    xc_sr_channel_listen(&s->ch);
+    while ((rc = colo_qdisks_progress(d, err)) == 0) {
+        colo_time until = colo_now() + LOOK_EVERY;
+        struct colo_wanted ignored = {0};
+
+        told = show_progress(s, d, told, colo_now() - begun > SPEAK_AFTER);
+        while (colo_now() < until)
+            if (colo_trigger_watch(s, until, &ignored, err))
+                return -1;
+    }
+    if (rc < 0)
+        return -1;
+    note(s, "replicated");
+    colo_session_say(s, "disks: on both hosts after %.1f s", (double)(colo_now() - begun) / 1e9);
+    return 0;
+}
+
+void colo_sync_disks_end(struct colo_session *s, struct colo_sync *sync)
+{
+    struct colo_recovery *rec = &s->shared->recovery;
+    struct colo_err e = {0};
+
+    if (!rec->mirrors)
+        return;
+    colo_qmp_on_late(sync->q.qmp, 0, NULL, NULL);
+    colo_qdisks_cut(
+        &sync->q); /* QEMU may be waiting for the other host: then it answers nothing else */
+    if (colo_qdisks_stop(sync->q.qmp, colo_now() + T_STOP, &e))
+        colo_session_say(s, "the guest's disks: %s", e.msg);
+    else
+        rec->mirrors = false;
+    for (uint32_t i = 0; i < sync->q.n; i++)
+        colo_relay_stop(&sync->relay[i]);
+    memset(&rec->disks, 0, sizeof(rec->disks));
+    note(s, "not replicated");
+}
