@@ -110,6 +110,44 @@ static void do_tcp(char *answer)
     answer[len] = 0;
 }
 
+#ifdef DISKS
+static bool disk_command(const char *word, const char *a, const char *b, char *save, char *answer)
+{
+    const char *c = strtok_r(NULL, " ", &save);
+    uint64_t disk, blocks, gap;
+    char path[64];
+
+    if (!strcmp(word, "mount") && number(a, &disk) && disk_device(disk, path, sizeof(path)))
+        database_mount(path, answer);
+    else if (!strcmp(word, "umount"))
+        database_umount(answer);
+    else if (!strcmp(word, "rows"))
+        database_check(answer);
+    else if (!strcmp(word, "scribble") && a && !strcmp(a, "stop"))
+        scribble_stop(answer);
+    else if (!strcmp(word, "scribble") && a && !strcmp(a, "check"))
+        scribble_check(answer);
+    else if (!strcmp(word, "scribble") && number(a, &disk) && number(b, &blocks) &&
+             number(c, &gap) && disk_device(disk, path, sizeof(path)))
+        scribble_start(path, blocks, gap, answer);
+    else
+        return false;
+    return true;
+}
+
+#else
+static bool disk_command(const char *word, const char *a, const char *b, char *save, char *answer)
+{
+    (void)word, (void)a, (void)b, (void)save, (void)answer;
+    return false;
+}
+
+static void database_add(const char *text, char *answer)
+{
+    snprintf(answer, ANSWER_MAX, "error no disk for %s", text);
+}
+#endif
+
 static void do_crash(void)
 {
     int fd = open("/proc/sysrq-trigger", O_WRONLY);
@@ -127,6 +165,11 @@ void control(char *line, char answer[ANSWER_MAX])
         rest++;
     if (!strncmp(line, "append ", 7)) { /* the text keeps its spaces */
         do_append(line + 7, answer);
+        return;
+    }
+    if (!strncmp(line, "row ", 4)) {
+        *answer = 0;
+        database_add(line + 4, answer);
         return;
     }
     word = strtok_r(line, " ", &save);
@@ -177,12 +220,13 @@ void control(char *line, char answer[ANSWER_MAX])
     } else if (!strcmp(word, "crash")) {
         say("crash");
         do_crash();
-    } else {
+    } else if (!disk_command(word, a, b, save, answer)) {
         snprintf(
             answer, ANSWER_MAX,
             "error unknown or incomplete: %s (status, append TEXT, "
             "log [verify|get N], random, tcp, dirty RATE PAGES, fill PAGES SEED, check, mark VALUE, peek, "
-            "pace BYTES, poweroff, reboot, crash)",
+            "pace BYTES, mount DISK, umount, row TEXT, rows, scribble DISK BLOCKS GAP_US|stop|check, "
+            "poweroff, reboot, crash)",
             word);
     }
 }

@@ -51,6 +51,22 @@ bool memory_peek(uint64_t *value);    /* false: the page is not uniform */
 uint64_t memory_mark_gfn(void);
 uint64_t splitmix(uint64_t seed, uint64_t index);
 
+#ifdef DISKS
+/* disks.c: the path of a disk, from 0; false: there are not so many */
+bool disk_device(uint64_t number, char *path, size_t size);
+
+/* database.c: rows on the disk that is mounted; as chain.c */
+void database_mount(const char *device, char *answer);
+void database_umount(char *answer);
+void database_add(const char *text, char *answer);
+void database_check(char *answer);
+
+/* scribble.c: blocks of 4 KiB all over a disk, gap microseconds apart */
+void scribble_start(const char *device, uint64_t blocks, uint64_t gap, char *answer);
+void scribble_stop(char *answer);
+void scribble_check(char *answer);
+#endif
+
 /* net.c */
 void net_up(const char *ip, const char *ip6);
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import cache, guestimage, guestkernel, paths
 from .errors import LabError
@@ -36,10 +36,12 @@ class GuestConfig:
     vcpus: int = 1
     vga: str = "none"                   # or "stdvga", with VNC
     nics: int = 1                       # 0: no network
+    disks: tuple = ()                   # MiB; 0: the file system that guestimage makes
     bridge: str = "xenbr0"
     script: str = "vif-lab"             # "": the host's own, slower by 10 s a guest
     tick_ms: int = 2000                 # a line costs dozens of exits to QEMU
     cmdline: str = ""                   # added to the kernel's
+    preloaded: bool = False             # see guestkernel; not for a guest that will be protected
     extra: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -51,8 +53,22 @@ class GuestConfig:
     def path(self):
         return f"{HOME}/{self.name}.cfg"
 
-    def text(self, tsc_khz=None, preloaded=False):
-        """preloaded: see guestkernel; not for a guest that will be protected."""
+    @property
+    def initramfs(self):
+        return "initramfs-disk.gz" if self.disks else "initramfs.gz"
+
+    def disk(self, n):
+        return f"{HOME}/{self.name}-{n}.img"
+
+    def make_disks(self):
+        """A script that makes them, new."""
+        return " && ".join(
+            f"rm -f {shlex.quote(self.disk(n))} && " +
+            (f"truncate -s {size}M {shlex.quote(self.disk(n))}" if size else
+             f"cp --sparse=always {IMAGES}/disk.img {shlex.quote(self.disk(n))}")
+            for n, size in enumerate(self.disks)) or "true"
+
+    def text(self, tsc_khz=None):
         # the guest cannot calibrate its TSC here; told, it need not read the HPET for the time
         tsc = f" tsc_early_khz={tsc_khz} tsc=reliable" if tsc_khz else ""
         keys = {
@@ -60,8 +76,8 @@ class GuestConfig:
             "type": "hvm",
             "memory": self.memory,
             "vcpus": self.vcpus,
-            "kernel": f"{IMAGES}/{'kernel' if preloaded else 'vmlinuz'}",
-            "ramdisk": f"{HOME}/initramfs.gz",
+            "kernel": f"{IMAGES}/{'kernel' if self.preloaded else 'vmlinuz'}",
+            "ramdisk": f"{HOME}/{self.initramfs}",
             "extra": f"{CMDLINE}{tsc} guest.ip={self.ip}/24 guest.ip6={self.ip6}/64 "
                      f"guest.tick={self.tick_ms} {self.cmdline}".rstrip(),
             "tsc_mode": "native",
@@ -73,7 +89,7 @@ class GuestConfig:
                 "-global", "e1000.romfile=",
                 "-chardev", f"pty,id=serial0,logfile=/var/log/colo-guest/{self.name}.serial,"
                             "logappend=on",
-                *(guestkernel.arguments(paths.GUEST, IMAGES) if preloaded else [])],
+                *(guestkernel.arguments(paths.GUEST, IMAGES) if self.preloaded else [])],
         }
         if self.vga == "none":
             keys["vnc"] = 0
@@ -83,6 +99,9 @@ class GuestConfig:
             script = f",script={self.script}" if self.script else ""
             keys["vif"] = [f"mac={_mac(self.mac, n)},bridge={self.bridge},model=e1000,type=ioemu"
                            f"{script}" for n in range(self.nics)]
+        if self.disks:
+            keys["disk"] = [f"format=raw,vdev=hd{letter},access=rw,backendtype=qdisk,target={self.disk(n)}"
+                            for n, letter in zip(range(len(self.disks)), "abd")]
         keys.update(self.extra)
         return "".join(f"{key} = {value!r}\n" for key, value in keys.items())
 
@@ -131,24 +150,22 @@ class Guest:
 class Guests:
     """Mixed into Lab: making guests."""
 
-    def install_guest(self, config, hosts=None, preloaded=False):
+    def install_guest(self, config, hosts=None):
         """Put a guest's config and initramfs on the hosts (default: all that run)."""
         key = guestimage.key()
         script = (f"mkdir -p {HOME} /var/log/colo-guest; cd {HOME}; "
                   f"[ \"$(cat key 2>/dev/null)\" = {key} ] || "
-                  f"{{ cp {IMAGES}/initramfs.gz . && echo {key} >key; }}; "
-                  f"cat >{shlex.quote(config.path)}")
+                  f"{{ cp {IMAGES}/initramfs*.gz . && echo {key} >key; }}; "
+                  f"{config.make_disks()}; cat >{shlex.quote(config.path)}")
         names = hosts or [h.name for h in self.hosts.values() if h.running()]
-        self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz(), preloaded)),
-                   names)
+        self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz())), names)
         return config.path
 
-    def create(self, host, config=None, paused=False, wait=True, deadline=BOOT_DEADLINE,
-               preloaded=False):
+    def create(self, host, config=None, paused=False, wait=True, deadline=BOOT_DEADLINE):
         """Boot a guest for real with `xl create`."""
         config = config or GuestConfig()
         deadline = Deadline(deadline)
-        self.install_guest(config, preloaded=preloaded)
+        self.install_guest(config)
         self[host].run(["xl", "create", *(["-p"] if paused else []), config.path],
                        timeout=deadline.left())
         guest = Guest(self, config)
@@ -176,7 +193,7 @@ class Guests:
 
     def _make_snapshot(self, host, config, state, deadline):
         cache.say(f"booting {config.name} once, for its snapshot")
-        guest = self.create(host, config, deadline=deadline.left(), preloaded=True)
+        guest = self.create(host, replace(config, preloaded=True), deadline=deadline.left())
         name = f"{config.name}-{os.getpid()}.save"
         try:
             # xl cannot save to 9p (Bad address): memory first, then copy

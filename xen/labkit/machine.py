@@ -91,8 +91,9 @@ class Machine:
 
 def link_files(folder):
     """Short names, in the run's folder, for what the machines are started from."""
-    for name, target in (("xen", paths.XEN), ("vmlinux", paths.DOM0_KERNEL), ("initrd.gz", paths.INITRD),
-                         ("dom0.img", paths.DISK), ("lab", paths.SHARED)):
+    for name, target in (("xen", paths.XEN), ("vmlinux", paths.DOM0_KERNEL),
+                         ("initrd.gz", paths.INITRD), ("dom0.img", paths.DISK),
+                         ("lab", paths.SHARED)):
         link = folder / name
         link.unlink(missing_ok=True)
         link.symlink_to(target)

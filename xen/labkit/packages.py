@@ -20,7 +20,8 @@ HOST_TOOLS = {
     "tar": "tar",
     "dpkg-deb": "dpkg",
 }
-HOST_FILES = {"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev"}
+HOST_FILES = {"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+              "/usr/lib/x86_64-linux-gnu/libsqlite3.a": "libsqlite3-dev"}
 
 DOM0_PACKAGES = """
     xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-utils
@@ -28,7 +29,7 @@ DOM0_PACKAGES = """
     bash libc-bin coreutils grep sed gawk findutils tar gzip busybox-static util-linux procps kmod e2fsprogs
     iproute2 bridge-utils nftables ethtool iputils-ping iputils-arping tcpdump
     socat openssh-server openssh-client netbase
-    libyajl2 libuuid1 libnl-3-200 libnl-route-3-200 libgnutls30 libcap-ng0 nbdkit
+    libyajl2 libuuid1 libnl-3-200 libnl-route-3-200 libgnutls30 libcap-ng0 nbdkit libjudydebian1
     strace gdb
 """.split()
 

@@ -11,6 +11,7 @@ import time
 
 from .client import CONTROL, ECHO, HTTP
 from .guest import blob
+from .wait import wait_for
 
 PATIENCE = 120      # seconds without a byte, after which a connection counts as broken
 
@@ -183,3 +184,37 @@ class Lottery(Traffic):
                 self.numbers.append((int(index), value, head))
                 self.progress(1)
                 self._over.wait(self.gap)
+
+
+class Rows(Traffic):
+    """Transactions, one after the other: rows is what the client was told is in the database."""
+
+    def __init__(self, lab, address, gap=0.1):
+        super().__init__(lab, address)
+        self.gap, self.rows = gap, []
+
+    def _work(self):
+        with self.client.tcp(self.address, CONTROL, PATIENCE) as sock, sock.makefile("rb") as answers:
+            while not self._over.is_set():
+                self._last = time.monotonic()
+                sock.sendall(b"row number %d\n" % self.done)
+                number, head = answers.readline().decode().split()
+                self.rows.append((int(number), head))
+                self.progress(1)
+                self._over.wait(self.gap)
+
+    def go_on(self, more=3, deadline=120):
+        had = self.done
+        wait_for(lambda: self.done >= had + more or not self.is_alive(), deadline, "transactions",
+                 0.1)
+        self._check(self.is_alive())
+
+    def verify(self, guest):
+        """End; the guest's database must hold exactly what was acknowledged, and be whole."""
+        self.end()
+        answer = guest.ask("rows", timeout=120)
+        number, head = self.rows[-1]
+        if answer != f"ok {number} {head}":
+            raise AssertionError(f"the database says {answer}, the last answer was {number} {head}")
+        if [n for n, _ in self.rows] != list(range(1, number + 1)):
+            raise AssertionError(f"transactions were lost or invented: {self.rows}")

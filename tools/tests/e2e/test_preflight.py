@@ -2,7 +2,7 @@
 """What cannot be protected is refused before anything is touched, with a word that never changes.
 
 The guests here exist, but most never run: preflight looks at what they are.  Every other reason is
-in the unit test test-preflight.
+in the unit tests test-preflight and test-preflight-host.
 """
 
 import contextlib
@@ -41,6 +41,8 @@ def still_well(world):
 
 @pytest.mark.parametrize("reason, extra", [
     ("not-hvm", {"type": "pvh", "device_model_args_hvm": [], "serial": "", "vif": []}),
+    ("loader-device", {"device_model_args": [
+        "-device", "loader,file=/etc/hostname,addr=0x1000000,force-raw=on"]}),
     ("guest-paused", {}),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_kind_of_guest(world, reason, extra):
@@ -94,9 +96,9 @@ def test_no_such_host(world):
 def test_pv_drivers_active(world):
     """A guest that knows that it runs on Xen takes part in its own suspend."""
     line = CMDLINE.replace("nopv xen_nopv ", "")
-    config = GuestConfig(name="pv", ip="10.78.0.21", extra={
+    config = GuestConfig(name="pv", ip="10.78.0.21", preloaded=True, extra={
         "extra": f"{line} guest.ip=10.78.0.21/24 guest.tick=100"})
-    guest = world.lab.create(world.p.name, config, preloaded=True)
+    guest = world.lab.create(world.p.name, config)
     refused(world.stage, "pv", world.p, world.s, "guest-pv-drivers-active")
     assert guest.status()["counter"] > 0
     world.p.run(["xl", "destroy", "pv"])

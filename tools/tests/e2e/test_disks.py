@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest with disks: what it was told is written is on the disk of whoever goes on."""
+
+import os
+import random
+import shlex
+import time
+
+import pytest
+
+from conftest import World
+from labkit import GuestConfig, wait_for
+from labkit.traffic import Rows
+
+DISKS = GuestConfig(name="d1", ip="10.78.0.30", disks=(0, 16))
+BLOCKS, GAP_US = 256, 300_000       # of the second disk, written all over without an end
+SERVERS = "[n]bdkit-colo-disk-plugin"      # so that what looks for it is not found
+
+
+class DiskWorld(World):
+    """The guest writes a database and scribbles over a second disk, from before protection on."""
+
+    def __init__(self, stage):
+        p, s = stage.without_guest()
+        super().__init__(stage, p, s, stage.lab.restore_snapshot(p.name, DISKS))
+        assert self.guest.ask("mount 0", timeout=60) == "ok"
+        assert self.guest.ask(f"scribble 1 {BLOCKS} {GAP_US}") == "ok"
+        self.furnish(s)
+        self.rows = Rows(self.lab, self.guest.ip).begin()
+        seed = int(os.environ.get("E2E_SEED", random.randrange(1 << 32)))
+        print(f"E2E_SEED={seed}")
+        self.moments = random.Random(seed)
+
+    def furnish(self, host):
+        """Disks for a second copy, of which all has to be overwritten.  (A host of the lab loses its
+        files with its power.)"""
+        self.lab.install_guest(DISKS, [host.name])
+        for n in range(len(DISKS.disks)):
+            host.run(f"dd if=/dev/urandom of={shlex.quote(DISKS.disk(n))} bs=1M count=8 conv=notrunc")
+
+    def protect(self, *options, deadline=300, **more):
+        one = self.start("-i", "2000", *options, network=True, **more)
+        one.wait_protected(deadline)
+        return one
+
+    def check(self):
+        """Zero lost, zero invented; and the second disk is what the guest's memory says."""
+        self.rows.verify(self.guest)
+        assert self.guest.ask("scribble check", timeout=120).split()[0] == "ok"
+        print(f"{len(self.rows.rows)} transactions, worst wait {self.rows.worst:.1f} s")
+
+    def end(self, host):
+        """The file system is clean, and nothing of it all is left."""
+        assert self.guest.ask("umount", timeout=60) == "ok"
+        host.run(["xl", "destroy", self.guest.name])
+        wait_for(lambda: not host.out(f"pgrep -f {SERVERS} || true"), 60,
+                 "the disks' servers to end", 0.2)
+        host.run(["e2fsck", "-fn", DISKS.disk(0)])
+        self.nothing_at(host)
+
+
+@pytest.fixture
+def disks(stage):
+    stage.end_kept()
+    return DiskWorld(stage)
+
+
+def refused(disks, change, reason):
+    disks.s.run(change)
+    protection = disks.start(network=True)
+    assert protection.wait_end(60) == 2
+    assert f"[{reason}]" in protection.output(), protection.output()
+    disks.nothing_at(disks.s)
+
+
+def broken(disks, host, fault):
+    """Protection ends and says why; the guest writes on to its own disks."""
+    protection = disks.protect()
+    host.run(fault)
+    status = disks.unprotected(protection)
+    assert status["last_reason"] in {"disk-mirror", "disk-gone"}, status
+    assert status["disks"] == "not replicated", status
+    disks.rows.go_on()
+    disks.s.run(f"pkill -KILL -f {SERVERS}; true")      # what hangs cannot end by itself
+    disks.nothing_at(disks.s)
+
+
+def cut_and_taken_over(disks, checkpoints):
+    protection = disks.protect()
+    assert protection.status()["disks"] == "replicated"
+    protection.wait_checkpoints(checkpoints)
+    time.sleep(disks.moments.uniform(0, 3))
+    disks.stage.cut_power(disks.p)
+    disks.taken_over(protection)
+    disks.rows.go_on()
+
+
+def test_power_cut(disks, record_property):
+    """Protected while it writes; its host's power is cut anywhere between two checkpoints."""
+    disk = shlex.quote(DISKS.disk(1))
+    refused(disks, f"truncate -s 17M {disk}", "disk-size")
+    disks.s.run(f"truncate -s 16M {disk}")
+    cut_and_taken_over(disks, 5)
+    disks.check()
+    record_property("worst_wait_s", disks.rows.worst)
+    disks.end(disks.s)
+
+
+@pytest.mark.long
+def test_a_long_life(disks):
+    """Everything that can happen to a guest's disks, one after the other."""
+    disk = shlex.quote(DISKS.disk(1))
+    refused(disks, f"rm {disk}; mkdir -p /mnt/small; mount -t tmpfs -o size=64k none /mnt/small && "
+                   f"truncate -s 16M /mnt/small/disk && ln -s /mnt/small/disk {disk}", "disk-mirror")
+    refused(disks, f"rm {disk}; umount /mnt/small; rmdir /mnt/small", "file-missing")
+    disks.s.run(f"truncate -s 16M {disk}")
+    disks.rows.go_on()
+
+    broken(disks, disks.s, f"pkill -STOP -f {SERVERS}")
+
+    protection = disks.protect()
+    disks.stage.cut_power(disks.s)
+    disks.unprotected(protection)
+    disks.rows.go_on()
+    disks.stage.ready()
+    disks.furnish(disks.s)
+
+    cut_and_taken_over(disks, 10)
+    disks.check()
+    disks.end(disks.s)
