@@ -36,6 +36,10 @@ def test_both_sides_notice_in_time(lockstep):
         assert "took over" in sessions(world.s)[world.guest.name]["policy"]
         world.s.run(["xl", "destroy", world.guest.name])
         world.unprotected(protection)
+        # both copies have spoken, and switches believe the last one
+        world.lab.lan_cut(world.s.name)
+        world.lab.lan_mend(world.s.name)
+        world.p.run("ip link set dev xenbr0 type bridge fdb_flush")
     finally:
         world.lab.link_mend(world.s.name)
     world.memory.check(length=entry)
