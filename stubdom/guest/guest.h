@@ -30,7 +30,6 @@ struct sha256 {
 void sha256_init(struct sha256 *s);
 void sha256_add(struct sha256 *s, const void *data, size_t len);
 void sha256_end(struct sha256 *s, uint8_t out[32]);
-void sha256_hex(struct sha256 *s, char out[65]);
 void to_hex(const uint8_t *data, size_t len, char *out);
 
 /* chain.c: the chained in-memory log; entry i's hash is sha256(hash i-1 | text) */

@@ -109,11 +109,3 @@ void to_hex(const uint8_t *data, size_t len, char *out)
     }
     *out = 0;
 }
-
-void sha256_hex(struct sha256 *s, char out[65])
-{
-    uint8_t raw[32];
-
-    sha256_end(s, raw);
-    to_hex(raw, 32, out);
-}

@@ -21,7 +21,9 @@ HOST_TOOLS = {
     "dpkg-deb": "dpkg",
 }
 HOST_FILES = {"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
-              "/usr/lib/x86_64-linux-gnu/libsqlite3.a": "libsqlite3-dev"}
+              "/usr/lib/x86_64-linux-gnu/libsqlite3.a": "libsqlite3-dev",
+              "/usr/include/xxhash.h": "libxxhash-dev",
+              "/usr/lib/python3/dist-packages/xxhash": "python3-xxhash"}
 
 DOM0_PACKAGES = """
     xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-utils
