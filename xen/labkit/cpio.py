@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A writer for initramfs archives (cpio "newc"), gzipped, reproducible."""
+"""A writer for initramfs archives (cpio "newc"), compressed, reproducible."""
 
 import gzip
+import lzma
 import stat
 
 
@@ -49,6 +50,13 @@ class Archive:
         self._parents(name)
         self._entry(name, stat.S_IFCHR | mode, rdev=(major, minor))
 
-    def write(self, path, level=6):
+    def write_gz(self, path, level):
         self._entry("TRAILER!!!", 0)
         path.write_bytes(gzip.compress(bytes(self._data), level, mtime=0))
+
+    def write_xz(self, path):
+        self._entry("TRAILER!!!", 0)
+        # the kernel knows no other check, and a dictionary costs as much memory as the guest boots
+        path.write_bytes(lzma.compress(
+            bytes(self._data), check=lzma.CHECK_CRC32,
+            filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 20}]))

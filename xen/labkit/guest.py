@@ -55,7 +55,7 @@ class GuestConfig:
 
     @property
     def initramfs(self):
-        return "initramfs-disk.gz" if self.disks else "initramfs.gz"
+        return "initramfs-disk.xz" if self.disks else "initramfs.xz"
 
     def disk(self, n):
         return f"{HOME}/{self.name}-{n}.img"
@@ -155,7 +155,7 @@ class Guests:
         key = guestimage.key()
         script = (f"mkdir -p {HOME} /var/log/colo-guest; cd {HOME}; "
                   f"[ \"$(cat key 2>/dev/null)\" = {key} ] || "
-                  f"{{ cp {IMAGES}/initramfs*.gz . && echo {key} >key; }}; "
+                  f"{{ cp {IMAGES}/initramfs*.xz . && echo {key} >key; }}; "
                   f"{config.make_disks()}; cat >{shlex.quote(config.path)}")
         names = hosts or [h.name for h in self.hosts.values() if h.running()]
         self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz())), names)

@@ -22,14 +22,14 @@ def build():
     key = cache.digest(paths.GUEST_SOURCES, kernel, paths.REPO / "xen/labkit/guestimage.py",
                        *(paths.REPO / f"xen/labkit/{name}.py"
                          for name in ("bzimage", "cpio", "guestkernel", "modules")))
-    target = paths.GUEST / "initramfs.gz"
+    target = paths.GUEST / "initramfs.xz"
     if cache.up_to_date(target, key):
         return
     cache.say("building the guest image")
     paths.GUEST.mkdir(parents=True, exist_ok=True)
     sources = sorted(paths.GUEST_SOURCES.glob("*.c"))
     plain = [file for file in sources if file.name not in DISK_SOURCES]
-    _make_initramfs(target.with_name("initramfs-disk.gz"), ["-DDISKS", *sources, *DISK_LIBRARIES],
+    _make_initramfs(target.with_name("initramfs-disk.xz"), ["-DDISKS", *sources, *DISK_LIBRARIES],
                     DISK_MODULES)
     _make_initramfs(target, plain, MODULES)
     _make_disk(paths.GUEST / "disk.img")
@@ -51,7 +51,7 @@ def _make_initramfs(target, arguments, names):
     archive.file("init", program.read_bytes(), 0o755)
     for number, file in enumerate(modules.load_order(names)):
         archive.file(f"modules/{number:02d}.ko", (modules.base / file).read_bytes())
-    archive.write(target, level=9)
+    archive.write_xz(target)
 
 
 def _make_disk(path):
@@ -66,4 +66,4 @@ def _make_disk(path):
 
 def key():
     """Names this guest image; saved guests are kept under it."""
-    return (paths.GUEST / "initramfs.gz.key").read_text()
+    return (paths.GUEST / "initramfs.xz.key").read_text()

@@ -188,4 +188,4 @@ def _initrd(tree, modules):
     for file in order:
         archive.file("modules/" + os.path.basename(file), (modules.base / file).read_bytes())
     archive.file("modules/order", "\n".join(map(os.path.basename, order)).encode() + b"\n")
-    archive.write(paths.INITRD, level=1)
+    archive.write_gz(paths.INITRD, level=1)
