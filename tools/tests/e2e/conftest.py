@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The stage (two hosts, one guest) and what is done around each test.
+"""The stage (hosts and a guest) and what is done around each test.
 
 E2E_ATTACH=NAME uses the lab run of that name, which is up, and leaves it up.
 """
@@ -68,7 +68,7 @@ def keep(item, report):
 
 @pytest.fixture
 def stage(shared_stage, request):
-    """The stage with both hosts up; afterwards it must be clean."""
+    """The stage with two hosts that are up; afterwards it must be clean."""
     shared_stage.ready()
     yield shared_stage
     if getattr(request.node, "failed", False):
@@ -104,10 +104,8 @@ class World:
         return self.stage.protect(self.guest.name, self.p, self.s, *options, **more)
 
     def turn(self):
-        """After a takeover: the survivor's host is the primary from now on; waits for the other."""
-        self.stage.boot_what_is_off()
-        self.stage.ready()
-        self.p, self.s = self.s, self.p
+        """After a takeover: the survivor's host is the primary from now on."""
+        self.p, self.s = self.s, self.stage.partner(self.s)
         self.stage.home = self.p.name
 
     def taken_over(self, protection, deadline=60):

@@ -122,7 +122,7 @@ def test_a_long_life(disks):
     disks.stage.cut_power(disks.s)
     disks.unprotected(protection)
     disks.rows.go_on()
-    disks.stage.ready()
+    disks.s = disks.stage.partner(disks.p)
     disks.furnish(disks.s)
 
     cut_and_taken_over(disks, 10)

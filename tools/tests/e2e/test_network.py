@@ -99,7 +99,7 @@ def test_large_transfers(world, record_property):
     protection = lockstep()
     world.stage.cut_power(world.s)
     world.unprotected(protection)
-    world.stage.ready()
+    world.s = world.stage.partner(world.p)
     protection = lockstep()
     world.stage.cut_power(world.p)
     world.taken_over(protection)

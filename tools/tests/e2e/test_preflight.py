@@ -60,7 +60,7 @@ def test_name_in_use_there(world):
 
 
 def test_file_missing_there(world):
-    image = "/var/lib/colo-guest/initramfs.gz"
+    image = "/var/lib/colo-guest/initramfs.xz"
     world.s.run(f"mv {image} {image}.away")
     try:
         text = refused(world.stage, world.guest.name, world.p, world.s, "file-missing")

@@ -51,7 +51,7 @@ def test_stock_migrate_after_takeover(world):
     """Moved to the host that had lost its power, and destroyed there."""
     name = world.guest.name
     entry = taken_over(world)
-    world.stage.ready()
+    world.stage.ready(world.p.name)
     world.memory.note()
     world.s.run([STOCK, "migrate", name, world.p.name], timeout=180)
     world.memory.check(length=entry)

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Two hosts and one guest that go from test to test.
+"""Hosts and one guest that go from test to test.
 
 Booting costs most of the time on the lab, so whatever a test leaves in good order is used again: the
 guest stays where the last test left it (the primary of the next test is the host that it runs
-on), and only a host whose power was cut is booted.  After a test that failed nothing is trusted:
-both hosts are booted anew and the guest is made anew.
+on), and only a host whose power was cut is booted.  A test has two hosts; the third takes the place
+of one that boots.  After a test that failed nothing is trusted: all hosts are booted anew and the
+guest is made anew.
 """
 
 import contextlib
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_one
 
 from labkit import GuestConfig, Lab, LabError
 from labkit.protect import OURS, Protection
 
 from .leftovers import assert_nothing_left, baseline
 
-HOSTS = ("alpha", "beta")
+HOSTS = ("alpha", "beta", "gamma")
 GUEST = GuestConfig(name="g1", ip="10.78.0.10")
 BIG_HOST, SMALL_HOST = 7168, 2048       # MiB
-BIG_NEEDS = 17000                       # MiB free here, for two big hosts
+BIG_NEEDS = 17000                       # MiB free here, for two with a big guest
 
 
 def memory_available():
@@ -74,16 +76,31 @@ class Stage:
         self._furnish(name)
 
     def boot_what_is_off(self):
-        """Begin to boot hosts without power; ready() waits for them."""
+        """Begin to boot hosts without power; ready() waits for one of them."""
         for name in HOSTS:
             if name not in self._booting and not self.lab[name].running():
                 self._booting[name] = self._pool.submit(self._boot, name)
 
-    def ready(self):
+    def usable(self):
+        """The names of the hosts that run and have been furnished."""
+        for name, boot in list(self._booting.items()):
+            if boot.done():
+                del self._booting[name]
+                boot.result()
+        return [name for name in HOSTS if name not in self._booting and self.lab[name].running()]
+
+    def ready(self, *names):
+        """Two hosts are usable, and these."""
         self.boot_what_is_off()
-        booting, self._booting = self._booting, {}
-        for boot in booting.values():
-            boot.result()
+        while len(usable := self.usable()) < 2 or not set(names) <= set(usable):
+            wait_for_one(self._booting.values(), return_when=FIRST_COMPLETED)
+
+    def partner(self, host):
+        """Another host, for a guest that runs on that one."""
+        self.ready()
+        if self.kept and self.kept.primary.name == host.name and self.kept.secondary.running():
+            return self.kept.secondary
+        return self.lab[next(name for name in self.usable() if name != host.name)]
 
     def nothing_at(self, host, guests=()):
         """Nothing is left there but these guests and what was there before any session."""
@@ -102,25 +119,26 @@ class Stage:
         """The kept guest, running and answering; returns (primary, secondary, guest)."""
         self.ready()
         if self.guest is None or not self._guest_is_well():
-            for name in HOSTS:
-                for guest in self.lab[name].domains():
-                    self.lab[name].run(["xl", "destroy", guest], check=False)
-            self.guest = self.lab.restore_snapshot(HOSTS[0], GUEST)
-            self.home = HOSTS[0]
-        other = HOSTS[1 - HOSTS.index(self.home)]
-        return self.lab[self.home], self.lab[other], self.guest
+            self._destroy_all()
+            self.home = self.usable()[0]
+            self.guest = self.lab.restore_snapshot(self.home, GUEST)
+        p = self.lab[self.home]
+        return p, self.partner(p), self.guest
 
     def without_guest(self):
         """Two hosts, for a guest of the test's own."""
         self.ready()
-        for name in HOSTS:
+        self._destroy_all()
+        self.forget_guest()
+        return [self.lab[name] for name in self.usable()[:2]]
+
+    def _destroy_all(self):
+        for name in self.usable():
             for guest in self.lab[name].domains():
                 self.lab[name].run(["xl", "destroy", guest])
-        self.forget_guest()
-        return [self.lab[name] for name in HOSTS]
 
     def _guest_is_well(self):
-        where = [name for name in HOSTS if GUEST.name in self.lab[name].domains()]
+        where = [name for name in self.usable() if GUEST.name in self.lab[name].domains()]
         if len(where) != 1:
             return False
         self.home = where[0]
@@ -159,8 +177,8 @@ class Stage:
         kept, self.kept = self.kept, None
         if kept and kept.running() and kept.primary.running():
             kept.stop()
-            for name in HOSTS:
-                self.nothing_at(self.lab[name], [GUEST.name] if name == kept.primary.name else [])
+            self.nothing_at(kept.primary, [GUEST.name])
+            self.nothing_at(kept.secondary)
 
     # between tests ------------------------------------------------------------------
 
