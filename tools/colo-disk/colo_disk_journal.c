@@ -12,6 +12,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "colo_file.h"
+
 #define MAGIC  "XenColoJ"
 #define RECORD 0x4c4a4358u /* "XCJL" */
 
@@ -51,24 +53,6 @@ void colo_journal_fini(struct colo_journal *j)
 
 /* ---- writing ---- */
 
-static int write_at(int fd, const void *data, size_t len, uint64_t offset)
-{
-    const uint8_t *b = data;
-    ssize_t n;
-
-    while (len > 0) {
-        n = pwrite(fd, b, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? errno : EIO;
-        b += n;
-        offset += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int colo_journal_create(struct colo_journal *j, const char *path, uint64_t size,
                         struct colo_err *err)
 {
@@ -85,7 +69,7 @@ int colo_journal_create(struct colo_journal *j, const char *path, uint64_t size,
     j->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (j->fd < 0)
         return colo_fail_errno(err, errno, "the journal %s", path);
-    r = write_at(j->fd, &h, sizeof(h), 0);
+    r = colo_write_at(j->fd, &h, sizeof(h), 0);
     if (r)
         return colo_fail_errno(err, r, "the journal %s", path);
     j->id = h.id;
@@ -104,9 +88,9 @@ int colo_journal_append(struct colo_journal *j, uint64_t block, uint32_t nr, con
         rec.data = XXH3_64bits(data, len);
     pthread_mutex_lock(&j->lock);
     rec.sum = XXH3_64bits_withSeed(&rec, offsetof(struct record, sum), j->id ^ j->len);
-    r = j->broken || j->fd < 0 ? EIO : write_at(j->fd, &rec, sizeof(rec), j->len);
+    r = j->broken || j->fd < 0 ? EIO : colo_write_at(j->fd, &rec, sizeof(rec), j->len);
     if (r == 0 && data)
-        r = write_at(j->fd, data, len, j->len + sizeof(rec));
+        r = colo_write_at(j->fd, data, len, j->len + sizeof(rec));
     if (r)
         j->broken = true;
     else
@@ -146,25 +130,6 @@ int colo_journal_flush(struct colo_journal *j)
 
 /* ---- reading ---- */
 
-/* How many bytes could be read; -1: errno. */
-static ssize_t read_at(int fd, void *buf, size_t len, uint64_t offset)
-{
-    size_t done = 0;
-    ssize_t n;
-
-    while (done < len) {
-        n = pread(fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        done += (size_t)n;
-    }
-    return (ssize_t)done;
-}
-
 static int bad(struct colo_err *err, const char *what)
 {
     return colo_fail(err, COLO_ERR_PROTOCOL, "disk-journal", "the journal: %s", what);
@@ -172,7 +137,7 @@ static int bad(struct colo_err *err, const char *what)
 
 static int read_header(int fd, uint64_t id, struct header *h, struct colo_err *err)
 {
-    ssize_t n = read_at(fd, h, sizeof(*h), 0);
+    ssize_t n = colo_read_at(fd, h, sizeof(*h), 0);
 
     if (n < 0)
         return colo_fail_errno(err, errno, "the journal");
@@ -190,7 +155,7 @@ static int read_header(int fd, uint64_t id, struct header *h, struct colo_err *e
 static int next_record(int fd, const struct header *h, uint64_t at, struct record *rec, void *data)
 {
     const uint64_t blocks = (h->size + COLO_BLOCK - 1) / COLO_BLOCK;
-    ssize_t n = read_at(fd, rec, sizeof(*rec), at), len;
+    ssize_t n = colo_read_at(fd, rec, sizeof(*rec), at), len;
 
     if (n < 0)
         return -1;
@@ -202,7 +167,7 @@ static int next_record(int fd, const struct header *h, uint64_t at, struct recor
     if (rec->zero)
         return rec->data == 0;
     len = rec->blocks * (ssize_t)COLO_BLOCK;
-    n = read_at(fd, data, (size_t)len, at + sizeof(*rec));
+    n = colo_read_at(fd, data, (size_t)len, at + sizeof(*rec));
     if (n < 0)
         return -1;
     return n == len && rec->data == XXH3_64bits(data, (size_t)len);

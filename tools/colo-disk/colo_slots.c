@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "colo_file.h"
+
 #define POOL_SHIFT  30
 #define POOL_LIMIT  (1u << POOL_SHIFT)
 #define SLOT_OFFSET (POOL_LIMIT - 1)
@@ -220,46 +222,26 @@ uint64_t colo_slots_used(struct colo_slots *s, enum colo_pool_kind kind)
 int colo_slots_read(struct colo_slots *s, colo_slot slot, uint32_t from, void *buf, uint32_t len)
 {
     uint64_t at = (uint64_t)(slot & SLOT_OFFSET) * COLO_BLOCK + from;
-    uint8_t *b = buf;
     ssize_t n;
 
     if (slot >> POOL_SHIFT == COLO_POOL_MEMORY) {
         memcpy(buf, s->memory + at, len);
         return 0;
     }
-    while (len > 0) {
-        n = pread(pool_of(s, slot)->fd, b, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? errno : EIO;
-        b += n;
-        at += (uint64_t)n;
-        len -= (uint32_t)n;
-    }
-    return 0;
+    n = colo_read_at(pool_of(s, slot)->fd, buf, len, at);
+    if (n < 0)
+        return errno;
+    return n == (ssize_t)len ? 0 : EIO;
 }
 
 int colo_slots_write(struct colo_slots *s, colo_slot slot, uint32_t from, const void *buf,
                      uint32_t len)
 {
     uint64_t at = (uint64_t)(slot & SLOT_OFFSET) * COLO_BLOCK + from;
-    const uint8_t *b = buf;
-    ssize_t n;
 
     if (slot >> POOL_SHIFT == COLO_POOL_MEMORY) {
         memcpy(s->memory + at, buf, len);
         return 0;
     }
-    while (len > 0) {
-        n = pwrite(pool_of(s, slot)->fd, b, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? errno : EIO;
-        b += n;
-        at += (uint64_t)n;
-        len -= (uint32_t)n;
-    }
-    return 0;
+    return colo_write_at(pool_of(s, slot)->fd, buf, len, at);
 }

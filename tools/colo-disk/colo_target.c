@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "colo_file.h"
+
 /* QEMU's file driver holds a byte for each permission that it uses (from 100) and for each that it
  * does not share (from 200); who wants the opposite finds the byte locked. */
 #define QEMU_USES      100
@@ -146,48 +148,23 @@ void colo_target_close(struct colo_target *t)
 
 int colo_target_read(struct colo_target *t, void *buf, size_t len, uint64_t offset)
 {
-    uint8_t *b = buf;
-    ssize_t n;
+    ssize_t n = colo_read_at(t->fd, buf, len, offset);
 
-    while (len > 0) {
-        n = pread(t->fd, b, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        if (n == 0 && offset < t->size)
-            return EIO; /* somebody has cut the file */
-        if (n == 0) {
-            memset(b, 0, len);
-            break;
-        }
-        b += n;
-        offset += (uint64_t)n;
-        len -= (size_t)n;
-    }
+    if (n < 0)
+        return errno;
+    if ((size_t)n < len && offset + (uint64_t)n < t->size)
+        return EIO; /* somebody has cut the file */
+    memset((uint8_t *)buf + n, 0, len - (size_t)n);
     return 0;
 }
 
 int colo_target_write(struct colo_target *t, const void *buf, size_t len, uint64_t offset)
 {
-    const uint8_t *b = buf;
-    ssize_t n;
-
     if (offset >= t->size)
         return 0;
     if (len > t->size - offset)
         len = t->size - offset;
-    while (len > 0) {
-        n = pwrite(t->fd, b, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n ? errno : EIO;
-        b += n;
-        offset += (uint64_t)n;
-        len -= (size_t)n;
-    }
-    return 0;
+    return colo_write_at(t->fd, buf, len, offset);
 }
 
 /* 0, or an errno; EOPNOTSUPP is remembered in *never. */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "colo_file.h"
 #include "libxl_colo_devstate.h"
 
 #define CLUSTER_BITS   16
@@ -102,22 +103,6 @@ static void fill_snapshot(unsigned char *cluster, size_t area)
            strlen(COLO_CKPT_SNAPSHOT));
 }
 
-static int write_all(int fd, const unsigned char *p, size_t len, struct colo_err *err)
-{
-    size_t done = 0;
-    ssize_t r;
-
-    while (done < len) {
-        r = pwrite(fd, p + done, len - done, (off_t)done);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            return colo_fail_errno(err, r < 0 ? errno : EIO, "writing the checkpoint image");
-        done += (size_t)r;
-    }
-    return 0;
-}
-
 int colo_ckpt_image_write(int fd, size_t area, uint64_t *state_offset, uint64_t *file_size,
                           struct colo_err *err)
 {
@@ -125,7 +110,7 @@ int colo_ckpt_image_write(int fd, size_t area, uint64_t *state_offset, uint64_t 
     unsigned char *image;
     uint64_t *l2;
     uint16_t *refs;
-    int rc = -1;
+    int r;
 
     if (area == 0 || area > COLO_DEVSTATE_MAX)
         return colo_fail(err, COLO_ERR_LOCAL, "device-state-size",
@@ -145,17 +130,13 @@ int colo_ckpt_image_write(int fd, size_t area, uint64_t *state_offset, uint64_t 
     for (i = 0; i < clusters; i++)
         l2[i] = htobe64((AREA_FIRST + i) * CLUSTER | COPIED);
 
-    if (write_all(fd, image, AREA_FIRST * CLUSTER, err) < 0)
-        goto out;
+    r = colo_write_at(fd, image, AREA_FIRST * CLUSTER, 0);
+    if (!r && ftruncate(fd, (off_t)((AREA_FIRST + clusters) * CLUSTER)))
+        r = errno;
+    free(image);
+    if (r)
+        return colo_fail_errno(err, r, "writing the checkpoint image");
     *state_offset = AREA_FIRST * CLUSTER;
     *file_size = (AREA_FIRST + clusters) * CLUSTER;
-    if (ftruncate(fd, (off_t)*file_size) < 0) {
-        colo_fail_errno(err, errno, "sizing the checkpoint image");
-        goto out;
-    }
-    rc = 0;
-
-out:
-    free(image);
-    return rc;
+    return 0;
 }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "colo_file.h"
 #include "libxl_colo_devstate.h"
 
 #define AREA_MIN   ((size_t)4 << 20)
@@ -210,26 +211,11 @@ int colo_devstate_save_start(struct colo_devstate *d, colo_time deadline, struct
     return rc;
 }
 
-static int read_all(int fd, void *buf, size_t len, struct colo_err *err)
-{
-    size_t done = 0;
-    ssize_t r;
-
-    while (done < len) {
-        r = pread(fd, (char *)buf + done, len - done, (off_t)done);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            return colo_fail_errno(err, r < 0 ? errno : EIO, "reading the saved device state");
-        done += (size_t)r;
-    }
-    return 0;
-}
-
 int colo_devstate_save_finish(struct colo_devstate *d, colo_time deadline, void **buf, size_t *len,
                               struct colo_err *err)
 {
     struct stat st;
+    ssize_t n;
 
     *buf = NULL;
     *len = 0;
@@ -243,28 +229,14 @@ int colo_devstate_save_finish(struct colo_devstate *d, colo_time deadline, void 
     *buf = malloc((size_t)st.st_size);
     if (!*buf)
         return colo_fail_errno(err, ENOMEM, "%lld bytes of device state", (long long)st.st_size);
-    if (read_all(d->save_fd, *buf, (size_t)st.st_size, err) < 0) {
+    n = colo_read_at(d->save_fd, *buf, (size_t)st.st_size, 0);
+    if (n != st.st_size) {
+        colo_fail_errno(err, n < 0 ? errno : EIO, "reading the saved device state");
         free(*buf);
         *buf = NULL;
         return -1;
     }
     *len = (size_t)st.st_size;
-    return 0;
-}
-
-static int write_at(int fd, const void *buf, size_t len, uint64_t off, struct colo_err *err)
-{
-    size_t done = 0;
-    ssize_t r;
-
-    while (done < len) {
-        r = pwrite(fd, (const char *)buf + done, len - done, (off_t)(off + done));
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            return colo_fail_errno(err, r < 0 ? errno : EIO, "writing device state");
-        done += (size_t)r;
-    }
     return 0;
 }
 
@@ -325,15 +297,16 @@ static int put_state(struct colo_devstate *d, const void *buf, size_t len, struc
 {
     static const char zero[65536];
     size_t end = d->last_len, n;
+    int r;
 
     d->last_len = len > end ? len : end; /* what may be there should a write fail */
-    if (write_at(d->image_fd, buf, len, d->state_offset, err) < 0)
-        return -1;
-    for (; end > len; end -= n) {
+    r = colo_write_at(d->image_fd, buf, len, d->state_offset);
+    for (; !r && end > len; end -= n) {
         n = end - len < sizeof(zero) ? end - len : sizeof(zero);
-        if (write_at(d->image_fd, zero, n, d->state_offset + end - n, err) < 0)
-            return -1;
+        r = colo_write_at(d->image_fd, zero, n, d->state_offset + end - n);
     }
+    if (r)
+        return colo_fail_errno(err, r, "writing device state");
     d->last_len = len;
     return 0;
 }
@@ -433,10 +406,10 @@ static int load_by_snapshot(struct colo_devstate *d, const void *buf, size_t len
 static int load_directly(struct colo_devstate *d, const void *buf, size_t len, colo_time deadline,
                          struct colo_err *err)
 {
-    if (ftruncate(d->save_fd, 0) < 0)
-        return colo_fail_errno(err, errno, "%s", d->save_path);
-    if (write_at(d->save_fd, buf, len, 0, err) < 0)
-        return -1;
+    int r = ftruncate(d->save_fd, 0) ? errno : colo_write_at(d->save_fd, buf, len, 0);
+
+    if (r)
+        return colo_fail_errno(err, r, "%s", d->save_path);
     return run(d, "xen-load-devices-state", argument("filename", d->save_path), deadline, NULL,
                err);
 }
