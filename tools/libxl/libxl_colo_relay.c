@@ -80,7 +80,9 @@ static int reach(const char *host, uint16_t port, int *fd, struct colo_err *err)
     if (e)
         return colo_fail(err, COLO_ERR_LOCAL, "disk-link", "the address of %s: %s", host,
                          gai_strerror(e));
-    e = connect_to(list, colo_now() + T_CONNECT, fd);
+    e = ETIMEDOUT;
+    for (const struct addrinfo *ai = list; ai && e; ai = ai->ai_next)
+        e = connect_to(ai, colo_now() + T_CONNECT, fd);
     freeaddrinfo(list);
     if (e)
         return colo_fail(err, COLO_ERR_LOCAL, "disk-link", "%s, port %s, cannot be reached: %s",
