@@ -118,13 +118,12 @@ static int start_server(struct colo_disks *d, const libxl_device_disk *disk,
                         const struct colo_caps *theirs, const char *address, const char *guest,
                         uint16_t *port, struct colo_err *err)
 {
-    char prefix[64], log[COLO_LOG_PATH];
+    char log[COLO_LOG_PATH];
     struct colo_disk_undo *undo = d->undo;
     struct colo_json *st;
     uint32_t i = d->n;
 
-    snprintf(prefix, sizeof(prefix), "xl-colo-disk-%.16s-", disk->vdev);
-    colo_log_path(log, prefix, guest);
+    colo_log_path_disk(log, disk->vdev, guest);
     snprintf(undo->control[i], COLO_DISK_PATH, COLO_RUN_DIR "/disk-%.36s-%.15s.sock",
              theirs->session, disk->vdev);
     snprintf(undo->guest[i], COLO_DISK_PATH, COLO_RUN_DIR "/disk-%.36s-%.15s.nbd", theirs->session,
@@ -312,8 +311,10 @@ int colo_disks_commit(void *disks, uint64_t checkpoint, struct colo_err *err)
 
 /* ---- the end ---- */
 
-int colo_disks_takeover(struct colo_disks *d, struct colo_err *err)
+int colo_disks_takeover(void *disks, struct colo_err *err)
 {
+    struct colo_disks *d = disks;
+
     if (d->prepared)
         (void)ask_all(d, "cancel", 0, NULL);
     d->prepared = 0;

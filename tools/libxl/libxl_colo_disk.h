@@ -44,10 +44,9 @@ int colo_disks_unwrap(libxl_ctx *ctx, uint32_t domid, const char *override, stru
 int colo_disks_hold(void *disks, uint64_t checkpoint, struct colo_err *err);
 /* Our copy is at that checkpoint: so are its disks. */
 int colo_disks_commit(void *disks, uint64_t checkpoint, struct colo_err *err);
-
 /* Our copy is the guest: the primary is locked out, and the disks become the guest's.  Goes on past
  * errors and tells the first. */
-int colo_disks_takeover(struct colo_disks *d, struct colo_err *err);
+int colo_disks_takeover(void *disks, struct colo_err *err);
 
 /* Give the disks up. d may be closed or NULL. */
 void colo_disks_undo(struct colo_disks *d, struct colo_disk_undo *undo);

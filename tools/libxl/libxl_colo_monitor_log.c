@@ -65,6 +65,14 @@ void colo_log_path(char path[COLO_LOG_PATH], const char *prefix, const char *gue
     }
 }
 
+void colo_log_path_disk(char path[COLO_LOG_PATH], const char *vdev, const char *guest)
+{
+    char prefix[32];
+
+    snprintf(prefix, sizeof(prefix), "xl-colo-disk-%.16s-", vdev);
+    colo_log_path(path, prefix, guest);
+}
+
 void colo_monitor_log_open(const struct colo_monitor_child *c)
 {
     static char now_open[COLO_LOG_PATH];

@@ -14,6 +14,8 @@ void colo_monitor_detach(struct colo_monitor_child *c);
 #define COLO_LOG_PATH 256
 /* Where the log of something about a guest goes; the guest's name need not be fit for a file. */
 void colo_log_path(char path[COLO_LOG_PATH], const char *prefix, const char *guest);
+/* The same of what serves one of its disks. */
+void colo_log_path_disk(char path[COLO_LOG_PATH], const char *vdev, const char *guest);
 
 /* stdout and stderr go to the log; again when the guest's name has become known. */
 void colo_monitor_log_open(const struct colo_monitor_child *c);

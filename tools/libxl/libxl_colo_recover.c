@@ -287,10 +287,10 @@ static int run_on(struct colo_recovery *rec, bool *here, struct colo_err *err)
     struct colo_err e = {0};
     int rc = 0, r, state;
 
+    if (!xch)
+        colo_fail_errno(&e, errno, "opening Xen's control interface");
     if (!xch || colo_xs_open(-1, &xs, &e)) {
-        rc = xch ? -1 : colo_fail_errno(&e, errno, "opening Xen's control interface");
-        if (err)
-            *err = e;
+        note(-1, &e, &rc, err);
         goto out;
     }
     state = stopped ? settle(xch, xs, rec->domid, &suspended)
@@ -415,8 +415,8 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
         }
         if (rec->mirrors)
             undo_disks(rec);
-        r = run_on(rec, guest_here, &e);
-        note(r, &e, &rc, err);
+        if (run_on(rec, guest_here, rc ? NULL : err)) /* it has logged why */
+            rc = -1;
         if (what == COLO_RECOVER_RUN_ON && rec->net.socket[0]) {
             r = colo_net_undo(NULL, &rec->net, true, &e);
             note(r, &e, &rc, err);

@@ -285,11 +285,6 @@ static int hook_become_guest(void *priv, struct colo_err *err)
     return rc;
 }
 
-static int hook_disk_takeover(void *disks, struct colo_err *err)
-{
-    return colo_disks_takeover(disks, err);
-}
-
 /* The primary copies its disks, for hours perhaps, before it sends anything of the guest.  A device
  * model that is started before would read a disk that is not there yet. */
 static int wait_for_disks(struct bringup *b, struct colo_err *err)
@@ -339,10 +334,8 @@ static int set_up(struct bringup *b, struct colo_err *err)
         s->hooks.disks = &b->disks;
         s->hooks.disk_hold = colo_disks_hold;
         s->hooks.disk_commit = colo_disks_commit;
-        s->hooks.disk_takeover = hook_disk_takeover;
-        snprintf(colo_status_begin(s->shared)->disks, sizeof(s->shared->status.disks),
-                 "replicated");
-        colo_status_end(s->shared);
+        s->hooks.disk_takeover = colo_disks_takeover;
+        colo_status_disks(s->shared, "replicated");
     }
     s->hooks.priv = b;
     s->hooks.event_fd = -1;

@@ -64,6 +64,14 @@ void colo_status_end(struct colo_shared *sh)
     pthread_mutex_unlock(&writer);
 }
 
+void colo_status_disks(struct colo_shared *sh, const char *text)
+{
+    struct colo_status *st = colo_status_begin(sh);
+
+    snprintf(st->disks, sizeof(st->disks), "%s", text);
+    colo_status_end(sh);
+}
+
 void colo_status_read(struct colo_shared *sh, struct colo_status *out)
 {
     colo_time deadline = colo_now() + READ_PATIENCE;

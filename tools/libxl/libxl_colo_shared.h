@@ -55,6 +55,8 @@ void colo_shared_free(struct colo_shared *sh);
 /* The session's own edits: between begin and end the status may be changed. */
 struct colo_status *colo_status_begin(struct colo_shared *sh);
 void colo_status_end(struct colo_shared *sh);
+/* Edit what it says of the disks. */
+void colo_status_disks(struct colo_shared *sh, const char *text);
 /* A consistent copy for a reader (after 0.1 s of tries, a possibly torn one). */
 void colo_status_read(struct colo_shared *sh, struct colo_status *out);
 /* Change state (to the same one: nothing happens); aborts on an illegal transition, which is a bug

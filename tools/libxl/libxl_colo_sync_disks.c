@@ -58,14 +58,6 @@ int colo_sync_disks_caps(const struct colo_sync *sync, struct colo_caps *caps, s
                : 0;
 }
 
-static void note(struct colo_session *s, const char *text)
-{
-    struct colo_status *st = colo_status_begin(s->shared);
-
-    snprintf(st->disks, sizeof(st->disks), "%s", text);
-    colo_status_end(s->shared);
-}
-
 /* For those who look at the status; and a line for each tenth to those who wait, from the time on
  * that they have waited long.  Returns the tenths. */
 static unsigned int show_progress(struct colo_session *s, const struct colo_qdisks *d,
@@ -82,7 +74,7 @@ static unsigned int show_progress(struct colo_session *s, const struct colo_qdis
     tenths = total ? (unsigned int)(done * 10 / total) : 0;
     snprintf(text, sizeof(text), "copying, %.0f of %.0f MiB", (double)done / (1 << 20),
              (double)total / (1 << 20));
-    note(s, text);
+    colo_status_disks(s->shared, text);
     if (speak && tenths > told)
         colo_session_say(s, "disks: %s", text);
     return speak && tenths > told ? tenths : told;
@@ -135,7 +127,7 @@ static int start(struct colo_session *s, struct colo_sync *d, const char *host,
 {
     struct colo_disk_undo *undo = &s->shared->recovery.disks;
     const char *sockets[COLO_MAX_DISKS];
-    char prefix[64], log[COLO_LOG_PATH];
+    char log[COLO_LOG_PATH];
     int rc;
 
     s->shared->recovery.mirrors = true;
@@ -146,8 +138,7 @@ static int start(struct colo_session *s, struct colo_sync *d, const char *host,
 
         snprintf(undo->guest[i], sizeof(undo->guest[i]), COLO_RUN_DIR "/disk-%.36s-%.15s-p.nbd",
                  mine->session, vdev);
-        snprintf(prefix, sizeof(prefix), "xl-colo-disk-%.16s-", vdev);
-        colo_log_path(log, prefix, s->shared->recovery.name);
+        colo_log_path_disk(log, vdev, s->shared->recovery.name);
         undo->n = i + 1;
         sockets[i] = undo->guest[i];
         if (i >= peer->disks || strcmp(peer->disk[i].vdev, vdev) != 0)
@@ -195,7 +186,7 @@ int colo_sync_disks(struct colo_session *s, struct colo_sync *sync, const char *
     }
     if (rc < 0)
         return -1;
-    note(s, "replicated");
+    colo_status_disks(s->shared, "replicated");
     colo_session_say(s, "disks: on both hosts after %.1f s", (double)(colo_now() - begun) / 1e9);
     return 0;
 }
@@ -217,5 +208,5 @@ void colo_sync_disks_end(struct colo_session *s, struct colo_sync *sync)
     for (uint32_t i = 0; i < sync->q.n; i++)
         colo_relay_stop(&sync->relay[i]);
     memset(&rec->disks, 0, sizeof(rec->disks));
-    note(s, "not replicated");
+    colo_status_disks(s->shared, "not replicated");
 }
