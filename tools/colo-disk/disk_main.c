@@ -20,7 +20,8 @@ static int usage(FILE *f)
           "serve     the disk TARGET of a secondary host, in the background unless -f is given\n"
           "  --session=UUID     of the guest's session        --listen=ADDRESS  for the primary\n"
           "  --tls-psk=FILE     the session's key             --port=N          [any]\n"
-          "  --memory=SIZE      for overlays [256M]           --alone=SECONDS   [30]\n"
+          "  --export=NAME      the primary's [primary]       --alone=SECONDS   [30]\n"
+          "  --memory=SIZE      for overlays [256M]\n"
           "  --active=FILE, --hidden=FILE  for what does not fit there\n"
           "  --log=FILE         --state-dir=DIR               --raw             -f\n"
           "  --standalone       no primary: the disk of a guest that took over\n"
@@ -46,6 +47,7 @@ enum option_key {
     KEY_SECONDARY,
     KEY_LISTEN,
     KEY_PORT,
+    KEY_EXPORT,
     KEY_PSK,
     KEY_MEMORY,
     KEY_ACTIVE,
@@ -63,6 +65,7 @@ static const struct option serve_options[] = {
     {"secondary", required_argument, NULL, KEY_SECONDARY},
     {"listen", required_argument, NULL, KEY_LISTEN},
     {"port", required_argument, NULL, KEY_PORT},
+    {"export", required_argument, NULL, KEY_EXPORT},
     {"tls-psk", required_argument, NULL, KEY_PSK},
     {"memory", required_argument, NULL, KEY_MEMORY},
     {"active", required_argument, NULL, KEY_ACTIVE},
@@ -101,6 +104,9 @@ static int set_option(struct disk_serve *cfg, int key)
         break;
     case KEY_PORT:
         return read_port(optarg, &cfg->port);
+    case KEY_EXPORT:
+        cfg->export = optarg;
+        break;
     case KEY_PSK:
         cfg->psk = optarg;
         break;

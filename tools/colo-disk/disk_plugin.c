@@ -21,8 +21,12 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
+#define PRIMARY   "primary" /* unless it is given another name */
+#define SECONDARY "secondary"
+
 static struct colo_disk_config cfg = {.memory = 256 << 20};
 static char *control, *socket_path;
+static const char *primary_export;
 static unsigned int alone_seconds;
 static int ready_fd = -1;
 static uint16_t port;
@@ -64,7 +68,7 @@ static int disk_config(const char *key, const char *value)
         const char **to;
     } texts[] = {
         {"target", &cfg.target}, {"session", &cfg.session}, {"state-dir", &cfg.state_dir},
-        {"active", &cfg.active}, {"hidden", &cfg.hidden},
+        {"active", &cfg.active}, {"hidden", &cfg.hidden},   {"export", &primary_export},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -92,6 +96,12 @@ static int disk_config(const char *key, const char *value)
 
 static int disk_config_complete(void)
 {
+    if (!primary_export)
+        primary_export = PRIMARY;
+    if (!strcmp(primary_export, SECONDARY)) {
+        nbdkit_error("the name " SECONDARY " is taken");
+        return -1;
+    }
     if (cfg.target && control && socket_path)
         return 0;
     nbdkit_error("target, control and secondary have to be given: see colo-disk(8)");
@@ -232,7 +242,7 @@ static int disk_preconnect(int readonly)
 static int disk_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports)
 {
     (void)readonly;
-    return nbdkit_add_export(exports, is_tls ? "primary" : "secondary", NULL);
+    return nbdkit_add_export(exports, is_tls ? primary_export : SECONDARY, NULL);
 }
 
 static int may_be_primary(void)
@@ -270,15 +280,15 @@ static void *disk_connect(int readonly)
     const char *name = nbdkit_export_name();
 
     (void)readonly;
-    if (name && !strcmp(name, "primary"))
+    if (name && !strcmp(name, primary_export))
         return may_be_primary() ? NULL : &handles[COLO_DISK_PRIMARY];
-    if (name && !strcmp(name, "secondary")) {
+    if (name && !strcmp(name, SECONDARY)) {
         if (may_be_secondary())
             return NULL;
         disk_server_guest(&server, 1);
         return &handles[COLO_DISK_SECONDARY];
     }
-    nbdkit_error("no such export: there are primary and secondary");
+    nbdkit_error("no such export: there are %s and " SECONDARY, primary_export);
     return NULL;
 }
 

@@ -136,6 +136,7 @@ static int command(const struct disk_serve *cfg, uint16_t port, int ready, struc
     add_key(w, "session", cfg->session);
     add_key(w, "control", cfg->control);
     add_key(w, "secondary", cfg->secondary);
+    add_key(w, "export", cfg->export);
     add_key(w, "memory", cfg->memory);
     add_key(w, "active", cfg->active);
     add_key(w, "hidden", cfg->hidden);

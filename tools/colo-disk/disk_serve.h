@@ -17,6 +17,7 @@ struct disk_serve {
     const char *listen; /* numeric address for the primary's export; NULL with standalone */
     uint16_t port;      /* 0: any that is free */
     const char *psk;    /* file with the session's key, as nbdkit's --tls-psk wants it */
+    const char *export; /* the primary's export; NULL: "primary" */
     const char *memory, *active, *hidden, *state_dir, *alone, *log; /* NULL: the default */
     const char *plugin; /* the plugin's file; NULL: ours */
     bool raw, standalone, foreground;

@@ -92,13 +92,16 @@ static int run_server(const struct colo_disk_undo *undo, uint32_t i, const libxl
                       const struct colo_caps *theirs, const char *address, const char *log,
                       struct colo_err *err)
 {
+    char port[16];
     const char *const words[][2] = {
         {NULL, colo_client_program("colo-disk", "XEN_COLO_DISK")},
         {NULL, "serve"},
         {"session", theirs->session},
         {"control", undo->control[i]},
         {"secondary", undo->guest[i]},
-        {"listen", address},
+        {"listen", disk->colo_host ? "::" : address}, /* that may be a name, or another's */
+        {"port", disk->colo_port ? port : NULL},
+        {"export", disk->colo_export},
         {"tls-psk", undo->key},
         {"log", log},
         {"active", disk->active_disk},
@@ -106,8 +109,12 @@ static int run_server(const struct colo_disk_undo *undo, uint32_t i, const libxl
         {NULL, disk->pdev_path},
     };
     const char *argv[ARGS];
-    char *text = arguments(argv, words, sizeof(words) / sizeof(words[0]));
-    int rc = text ? colo_client_run((char *const *)argv, "disk-start", err)
+    char *text;
+    int rc;
+
+    snprintf(port, sizeof(port), "%d", disk->colo_port);
+    text = arguments(argv, words, sizeof(words) / sizeof(words[0]));
+    rc = text ? colo_client_run((char *const *)argv, "disk-start", err)
                   : colo_fail_errno(err, ENOMEM, "colo-disk");
 
     free(text);

@@ -68,6 +68,8 @@ static int take_disk(struct colo_qdisks *d, const libxl_device_disk *disk, libxl
     snprintf(q->vdev, sizeof(q->vdev), "%s", disk->vdev ? disk->vdev : "");
     if (colo_qdisk_device(q->vdev, type, q->device, sizeof(q->device), err))
         return -1;
+    q->host = disk->colo_host;
+    q->export = disk->colo_export;
     drive = find_drive(list, q->device);
     q->size = (uint64_t)colo_json_get_int(colo_json_get(colo_json_get(drive, "inserted"), "image"),
                                           "virtual-size", 0);

@@ -17,6 +17,8 @@ struct colo_qdisk {
     char vdev[COLO_VDEV]; /* "hda" */
     char device[32];      /* QEMU's name of the drive: "ide0-hd0" */
     uint64_t size;        /* bytes */
+    /* colo-host and colo-export of its configuration, borrowed; NULL: none */
+    const char *host, *export;
     bool ready;           /* all is on both hosts */
     uint64_t done, total; /* of the first copy, bytes; about what is left to do, too */
 };

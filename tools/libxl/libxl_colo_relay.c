@@ -110,14 +110,17 @@ static int wait_start(struct colo_relay *r, struct colo_err *err)
 }
 
 /* In the child: `fd` is the connection to the other host. */
-static void become_relay(const char *socket, int fd, const char *keyfile, const char *log)
+static void become_relay(const char *socket, int fd, const struct colo_relay_way *way,
+                         const char *log)
 {
     int null = open("/dev/null", O_RDWR);
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0640);
-    char connection[32], psk[160];
+    char connection[32], psk[160], *export;
 
     snprintf(connection, sizeof(connection), "socket-fd=%d", fd);
-    snprintf(psk, sizeof(psk), "tls-psk=%.140s", keyfile);
+    snprintf(psk, sizeof(psk), "tls-psk=%.140s", way->keyfile);
+    if (asprintf(&export, "export=%s", way->export ? way->export : COLO_DISK_EXPORT) < 0)
+        _exit(127);
     umask(077);
     setsid(); /* a Ctrl-C is for us */
     fcntl(fd, F_SETFD, 0);
@@ -125,23 +128,23 @@ static void become_relay(const char *socket, int fd, const char *keyfile, const 
         dup2(null, STDIN_FILENO), dup2(null, STDOUT_FILENO);
     dup2(out < 0 ? null : out, STDERR_FILENO);
     execlp("nbdkit", "nbdkit", "--foreground", "--exit-with-parent", "--unix", socket, "nbd",
-           connection, "export=primary", "tls=require", psk, "tls-username=" COLO_DISK_USER,
+           connection, export, "tls=require", psk, "tls-username=" COLO_DISK_USER,
            (char *)NULL);
     _exit(127);
 }
 
-int colo_relay_start(struct colo_relay *r, const char *socket, const char *host, uint16_t port,
-                     const char *keyfile, const char *log, struct colo_err *err)
+int colo_relay_start(struct colo_relay *r, const char *socket, const struct colo_relay_way *way,
+                     const char *log, struct colo_err *err)
 {
     int fd = -1;
 
     snprintf(r->socket, sizeof(r->socket), "%s", socket);
-    if (reach(host, port, &fd, err))
+    if (reach(way->host, way->port, &fd, err))
         return -1;
     unlink(r->socket);
     r->pid = fork();
     if (r->pid == 0)
-        become_relay(r->socket, fd, keyfile, log);
+        become_relay(r->socket, fd, way, log);
     close(fd);
     if (r->pid < 0) {
         r->pid = 0;

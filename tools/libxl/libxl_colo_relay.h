@@ -11,7 +11,8 @@
 
 #include "libxl_colo_shared.h"
 
-#define COLO_DISK_USER "xen-colo" /* to whom the session's key belongs */
+#define COLO_DISK_USER   "xen-colo" /* to whom the session's key belongs */
+#define COLO_DISK_EXPORT "primary"
 
 /* Nothing of it is used but the fields; a zeroed one is none. */
 struct colo_relay {
@@ -19,16 +20,23 @@ struct colo_relay {
     char socket[COLO_DISK_PATH];
 };
 
+/* Where the other host serves a disk. */
+struct colo_relay_way {
+    const char *host;
+    uint16_t port;
+    const char *export;  /* NULL: COLO_DISK_EXPORT */
+    const char *keyfile; /* has to stay until QEMU has connected */
+};
+
 /* A key in a file of its own, as nbdkit and libnbd want it: "user:hex". */
 int colo_relay_put_key(const char *path, const char *key, struct colo_err *err);
 
 /*
- * Start one at that socket, for disk `vdev` of the other host, and wait until it listens.  keyfile has
- * to stay until QEMU has connected; log gets what it complains of.  "disk-link": the other host cannot be reached there;
- * "disk-start": nbdkit does not start.
+ * Start one at that socket, and wait until it listens.  log is a file for what it complains of.
+ * "disk-link": the other host cannot be reached there; "disk-start": nbdkit does not start.
  */
-int colo_relay_start(struct colo_relay *r, const char *socket, const char *host, uint16_t port,
-                     const char *keyfile, const char *log, struct colo_err *err);
+int colo_relay_start(struct colo_relay *r, const char *socket, const struct colo_relay_way *way,
+                     const char *log, struct colo_err *err);
 /* Ends it, and removes the socket.  Idempotent. */
 void colo_relay_stop(struct colo_relay *r);
 

@@ -134,7 +134,12 @@ static int start(struct colo_session *s, struct colo_sync *d, const char *host,
     snprintf(undo->key, sizeof(undo->key), COLO_RUN_DIR "/disk-%.36s-p.psk", mine->session);
     rc = colo_relay_put_key(undo->key, mine->disk_key, err);
     for (uint32_t i = 0; i < d->q.n && !rc; i++) {
-        const char *vdev = d->q.disk[i].vdev;
+        const struct colo_qdisk *disk = &d->q.disk[i];
+        const struct colo_relay_way way = {.host = disk->host ? disk->host : host,
+                                           .port = peer->disk[i].port,
+                                           .export = disk->export,
+                                           .keyfile = undo->key};
+        const char *vdev = disk->vdev;
 
         snprintf(undo->guest[i], sizeof(undo->guest[i]), COLO_RUN_DIR "/disk-%.36s-%.15s-p.nbd",
                  mine->session, vdev);
@@ -144,8 +149,7 @@ static int start(struct colo_session *s, struct colo_sync *d, const char *host,
         if (i >= peer->disks || strcmp(peer->disk[i].vdev, vdev) != 0)
             rc = colo_fail(err, COLO_ERR_PROTOCOL, "bad-capabilities", "the peer serves no disk %s",
                            vdev);
-        else if (colo_relay_start(&d->relay[i], sockets[i], host, peer->disk[i].port, undo->key,
-                                  log, err))
+        else if (colo_relay_start(&d->relay[i], sockets[i], &way, log, err))
             rc = colo_err_prefix(err, "disk %s", vdev);
     }
     if (!rc)

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <libnbd.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -99,6 +100,15 @@ static void start(void)
     tl_ok(colo_disks_start(&x.d, &x.undo, &x.cfg, &x.theirs, "127.0.0.1", x.mine, &err), &err);
 }
 
+/* To the first disk's server. */
+static int relay(const char *export, struct colo_err *why)
+{
+    const struct colo_relay_way way = {
+        .host = "127.0.0.1", .port = x.mine[0].port, .export = export, .keyfile = x.key};
+
+    return colo_relay_start(&x.relay, x.relayed, &way, "/dev/null", why);
+}
+
 /* The state of a server, by its socket alone; "" when there is none. */
 static void state_of(int i, char *buf, size_t len)
 {
@@ -181,9 +191,7 @@ static void test_a_session(void **state)
     assert_state("syncing");
 
     tl_ok(colo_relay_put_key(x.key, x.theirs.disk_key, &err), &err);
-    tl_ok(colo_relay_start(&x.relay, x.relayed, "127.0.0.1", x.mine[0].port, x.key, "/dev/null",
-                           &err),
-          &err);
+    tl_ok(relay(NULL, &err), &err);
     p = client(x.relayed, ""); /* through TLS */
     unlink(x.key);
     s = client(x.undo.guest[0], "secondary");
@@ -218,6 +226,43 @@ static void test_a_session(void **state)
         close(fd);
         assert_int_equal(block[0], 's');
     }
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t len = sizeof(at);
+
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 &&
+                getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static void test_where_the_configuration_says(void **state)
+{
+    libxl_device_disk *disk = &x.cfg.disks[0];
+    struct nbd_handle *p;
+
+    (void)state;
+    disk->colo_host = strdup("localhost");
+    disk->colo_port = free_port();
+    disk->colo_export = strdup("hers");
+    start();
+    assert_int_equal(x.mine[0].port, disk->colo_port);
+    tl_ok(colo_relay_put_key(x.key, x.theirs.disk_key, &err), &err);
+    tl_ok(relay("hers", &err), &err);
+    p = client(x.relayed, "");
+    write_to(p, 'a');
+    nbd_close(p);
+    colo_relay_stop(&x.relay);
+
+    tl_ok(relay(NULL, &err), &err);
+    p = nbd_create();
+    assert_non_null(p);
+    assert_int_equal(nbd_connect_unix(p, x.relayed), -1);
+    nbd_close(p);
 }
 
 static void test_giving_up_leaves_nothing(void **state)
@@ -274,9 +319,7 @@ static void test_a_relay_that_waits_is_not_left(void **state)
     assert_int_equal(pipe(gone), 0); /* its writing end is open as long as one of the two lives */
     pid = fork();
     if (pid == 0) {
-        if (colo_relay_start(&x.relay, x.relayed, "127.0.0.1", x.mine[0].port, x.key, "/dev/null",
-                             NULL) ||
-            write(fds[1], "x", 1) != 1)
+        if (relay(NULL, NULL) || write(fds[1], "x", 1) != 1)
             _exit(1);
         for (;;)
             pause();
@@ -391,8 +434,7 @@ static void test_nobody_at_the_other_end(void **state)
     tl_ok(colo_relay_put_key(x.key, x.theirs.disk_key, &err), &err);
     colo_disks_undo(&x.d, &x.undo);
     for (colo_time until = colo_now() + WAITED; colo_now() < until;) {
-        if (colo_relay_start(&x.relay, x.relayed, "127.0.0.1", x.mine[0].port, x.key, "/dev/null",
-                             &err))
+        if (relay(NULL, &err))
             break;
         colo_relay_stop(&x.relay);
         poll(NULL, 0, 10);
@@ -430,6 +472,7 @@ int main(void)
 {
     const struct CMUnitTest all[] = {
         cmocka_unit_test_setup_teardown(test_a_session, begin, end),
+        cmocka_unit_test_setup_teardown(test_where_the_configuration_says, begin, end),
         cmocka_unit_test_setup_teardown(test_giving_up_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_a_receiver_that_was_killed_leaves_nothing, begin, end),
         cmocka_unit_test_setup_teardown(test_a_relay_that_waits_is_not_left, begin, end),
