@@ -151,13 +151,13 @@ class Guests:
     """Mixed into Lab: making guests."""
 
     def install_guest(self, config, hosts=None):
-        """Put a guest's config and initramfs on the hosts (default: all that run)."""
+        """Put a guest's config and initramfs on the hosts (default: all that answer)."""
         key = guestimage.key()
         script = (f"mkdir -p {HOME} /var/log/colo-guest; cd {HOME}; "
                   f"[ \"$(cat key 2>/dev/null)\" = {key} ] || "
                   f"{{ cp {IMAGES}/initramfs*.xz . && echo {key} >key; }}; "
                   f"{config.make_disks()}; cat >{shlex.quote(config.path)}")
-        names = hosts or [h.name for h in self.hosts.values() if h.running()]
+        names = hosts or [h.name for h in self.hosts.values() if h.answers()]
         self._each(lambda name: self[name].run(script, input=config.text(self.tsc_khz())), names)
         return config.path
 

@@ -87,6 +87,10 @@ class Host:
     def running(self):
         return self.machine.running()
 
+    def answers(self):
+        """It runs and has booted as far as ssh."""
+        return self.running() and self.ssh.ready()
+
     def kill(self):
         """Power cut: SIGKILL of the machine; returns when it is gone."""
         self.machine.daemon.kill(signal.SIGKILL)

@@ -96,9 +96,9 @@ def test_no_such_host(world):
 def test_pv_drivers_active(world):
     """A guest that knows that it runs on Xen takes part in its own suspend."""
     line = CMDLINE.replace("nopv xen_nopv ", "")
-    config = GuestConfig(name="pv", ip="10.78.0.21", preloaded=True, extra={
+    config = GuestConfig(name="pv", ip="10.78.0.21", extra={
         "extra": f"{line} guest.ip=10.78.0.21/24 guest.tick=100"})
-    guest = world.lab.create(world.p.name, config)
+    guest = world.lab.restore_snapshot(world.p.name, config)
     refused(world.stage, "pv", world.p, world.s, "guest-pv-drivers-active")
     assert guest.status()["counter"] > 0
     world.p.run(["xl", "destroy", "pv"])
