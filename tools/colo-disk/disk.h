@@ -9,20 +9,16 @@
 #include <pthread.h>
 
 #include "colo_disk.h"
-#include "libxl_json.h"
+#include "libxl_colo_lines.h"
 
-#define DISK_CLIENTS   8
-#define DISK_LINE_MAX  4096u       /* a request */
-#define DISK_REPLY_MAX (64u << 10) /* replies and events that a client has not read */
-#define DISK_ALONE     (30 * 1000 * COLO_MS)
-#define DISK_HOLD      (10 * 1000 * COLO_MS) /* between prepare and commit */
-#define DISK_WAIT      (5 * 1000 * COLO_MS)  /* for requests that are under way */
+#define DISK_CLIENTS 8
+#define DISK_ALONE   (30 * 1000 * COLO_MS)
+#define DISK_HOLD    (10 * 1000 * COLO_MS) /* between prepare and commit */
+#define DISK_WAIT    (5 * 1000 * COLO_MS)  /* for requests that are under way */
 
 struct disk_client {
-    int fd; /* -1 = free */
+    struct colo_lines lines; /* .fd -1 = free */
     bool watches;
-    char *in, *out;
-    uint32_t in_len, out_len;
 };
 
 struct disk_server {

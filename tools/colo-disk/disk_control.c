@@ -68,7 +68,7 @@ int disk_server_init(struct disk_server *s, struct colo_disk *disk, colo_time al
     s->disk = disk;
     s->listen_fd = -1;
     for (int i = 0; i < DISK_CLIENTS; i++)
-        s->client[i].fd = -1;
+        colo_lines_init(&s->client[i].lines);
     s->hold_until = COLO_NO_DEADLINE;
     s->alone_limit = alone ? alone : DISK_ALONE;
     s->alone_at = colo_now() + s->alone_limit;
@@ -88,12 +88,8 @@ int disk_server_listen(struct disk_server *s, const char *path, struct colo_err 
 
 static void hang_up(struct disk_server *s, struct disk_client *c)
 {
-    if (c->fd >= 0)
-        close(c->fd);
-    free(c->in);
-    free(c->out);
-    memset(c, 0, sizeof(*c));
-    c->fd = -1;
+    colo_lines_close(&c->lines);
+    c->watches = false;
     if (s->holder != c)
         return;
     disk_log("who prepared a checkpoint is gone: cancelled");
@@ -109,102 +105,34 @@ static void take_client(struct disk_server *s)
 
     if (fd < 0)
         return;
-    while (c < s->client + DISK_CLIENTS && c->fd >= 0)
+    while (c < s->client + DISK_CLIENTS && c->lines.fd >= 0)
         c++;
     if (c == s->client + DISK_CLIENTS) {
         close(fd);
         return;
     }
-    c->fd = fd;
-    c->in = malloc(DISK_LINE_MAX);
-    if (!c->in)
+    (void)colo_lines_open(&c->lines, fd); /* or it is closed */
+}
+
+struct asking {
+    struct disk_server *s;
+    struct disk_client *c;
+};
+
+static char *answer(void *priv, const char *line, size_t len)
+{
+    struct asking *a = priv;
+
+    return disk_request(a->s, a->c, line, len);
+}
+
+static void serve(struct disk_server *s, struct disk_client *c, short events)
+{
+    struct asking asking = {.s = s, .c = c};
+
+    if (((events & POLLOUT) && !colo_lines_flush(&c->lines)) ||
+        ((events & ~POLLOUT) && !colo_lines_hear(&c->lines, answer, &asking)))
         hang_up(s, c);
-}
-
-/* ---- lines ---- */
-
-/* False: the client is gone. */
-static bool flush(struct disk_server *s, struct disk_client *c)
-{
-    ssize_t n;
-
-    while (c->out_len > 0) {
-        n = send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n < 0) {
-            hang_up(s, c);
-            return false;
-        }
-        memmove(c->out, c->out + n, c->out_len - (size_t)n);
-        c->out_len -= (uint32_t)n;
-    }
-    return true;
-}
-
-/* A client that does not read is cut off. */
-static bool say(struct disk_server *s, struct disk_client *c, const char *line)
-{
-    size_t len = strlen(line);
-    char *larger = NULL;
-
-    if (c->out_len + len + 1 <= DISK_REPLY_MAX)
-        larger = realloc(c->out, c->out_len + len + 1);
-    if (!larger) {
-        hang_up(s, c);
-        return false;
-    }
-    c->out = larger;
-    memcpy(c->out + c->out_len, line, len);
-    c->out[c->out_len + len] = '\n';
-    c->out_len += (uint32_t)len + 1;
-    return flush(s, c);
-}
-
-/* All whole lines that are here.  False: the client is gone. */
-static bool answer(struct disk_server *s, struct disk_client *c)
-{
-    char *end, *reply;
-    bool there;
-    size_t len;
-
-    while ((end = memchr(c->in, '\n', c->in_len))) {
-        len = (size_t)(end - c->in);
-        reply = disk_request(s, c, c->in, len);
-        there = reply && say(s, c, reply);
-        free(reply);
-        if (!there) {
-            hang_up(s, c);
-            return false;
-        }
-        c->in_len -= (uint32_t)len + 1;
-        memmove(c->in, end + 1, c->in_len);
-    }
-    return true;
-}
-
-static void hear(struct disk_server *s, struct disk_client *c)
-{
-    ssize_t n;
-
-    for (;;) {
-        n = recv(c->fd, c->in + c->in_len, DISK_LINE_MAX - c->in_len, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n > 0) {
-            c->in_len += (uint32_t)n;
-            if (!answer(s, c))
-                return;
-        }
-        if (n <= 0 || c->in_len == DISK_LINE_MAX) {
-            hang_up(s, c);
-            return;
-        }
-    }
 }
 
 static void tell(struct disk_server *s)
@@ -227,8 +155,9 @@ static void tell(struct disk_server *s)
     s->told_error = error;
     line = disk_event(s, &st);
     for (int i = 0; line && i < DISK_CLIENTS; i++)
-        if (s->client[i].fd >= 0 && s->client[i].watches)
-            say(s, &s->client[i], line);
+        if (s->client[i].lines.fd >= 0 && s->client[i].watches &&
+            !colo_lines_say(&s->client[i].lines, line))
+            hang_up(s, &s->client[i]);
     free(line);
 }
 
@@ -237,7 +166,7 @@ static void tell(struct disk_server *s)
 static bool has_clients(const struct disk_server *s)
 {
     for (int i = 0; i < DISK_CLIENTS; i++)
-        if (s->client[i].fd >= 0)
+        if (s->client[i].lines.fd >= 0)
             return true;
     return false;
 }
@@ -307,23 +236,20 @@ static void *loop(void *arg)
     while (!s->quit && !__atomic_load_n(&s->ended, __ATOMIC_ACQUIRE)) {
         p[0] = (struct pollfd){.fd = s->wake_fd, .events = POLLIN};
         p[1] = (struct pollfd){.fd = s->listen_fd, .events = POLLIN};
-        for (int i = 0; i < DISK_CLIENTS; i++)
-            p[i + 2] =
-                (struct pollfd){.fd = s->client[i].fd,
-                                .events = (short)(POLLIN | (s->client[i].out_len ? POLLOUT : 0))};
+        for (int i = 0; i < DISK_CLIENTS; i++) {
+            const struct colo_lines *l = &s->client[i].lines;
+
+            p[i + 2] = (struct pollfd){.fd = l->fd,
+                                       .events = (short)(POLLIN | (l->out_len ? POLLOUT : 0))};
+        }
         until = s->alone_at < s->hold_until ? s->alone_at : s->hold_until;
         if (poll(p, DISK_CLIENTS + 2, colo_poll_ms(until)) < 0 && errno != EINTR)
             break;
         if (p[0].revents)
             (void)!read(s->wake_fd, &n, sizeof(n));
-        for (int i = 0; i < DISK_CLIENTS; i++) {
-            struct disk_client *c = &s->client[i];
-
-            if (c->fd >= 0 && p[i + 2].revents & POLLOUT && !flush(s, c))
-                continue;
-            if (c->fd >= 0 && p[i + 2].revents & ~POLLOUT)
-                hear(s, c);
-        }
+        for (int i = 0; i < DISK_CLIENTS; i++)
+            if (s->client[i].lines.fd >= 0)
+                serve(s, &s->client[i], p[i + 2].revents);
         if (p[1].revents)
             take_client(s);
         pass_time(s);

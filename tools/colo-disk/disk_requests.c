@@ -11,17 +11,12 @@ typedef int request(struct disk_server *s, struct disk_client *c, const struct c
 
 #define LONGEST_WAIT 600000 /* ms */
 
-static int bad(struct colo_err *err, const char *what)
-{
-    return colo_fail(err, COLO_ERR_PROTOCOL, "bad-request", "%s is missing or wrong", what);
-}
-
 static int number_of(const struct colo_json *q, uint64_t *n, struct colo_err *err)
 {
     int64_t value = colo_json_get_int(q, "checkpoint", 0);
 
     *n = (uint64_t)value;
-    return value > 0 ? 0 : bad(err, "checkpoint");
+    return value > 0 ? 0 : colo_request_bad(err, "checkpoint");
 }
 
 static int time_of(const struct colo_json *q, const char *key, colo_time dflt, colo_time *t,
@@ -30,20 +25,12 @@ static int time_of(const struct colo_json *q, const char *key, colo_time dflt, c
     int64_t ms = colo_json_get_int(q, key, dflt / COLO_MS);
 
     if (ms < 1 || ms > LONGEST_WAIT)
-        return bad(err, key);
+        return colo_request_bad(err, key);
     *t = ms * COLO_MS;
     return 0;
 }
 
 /* ---- what it is doing ---- */
-
-static void put_error(struct colo_json_gen *g, const struct colo_err *err)
-{
-    colo_json_open(g, "error");
-    colo_json_put_str(g, "reason", err->reason);
-    colo_json_put_str(g, "message", err->msg);
-    colo_json_close(g);
-}
 
 static void put_overlay(struct colo_json_gen *g, const struct colo_overlay_stats *o)
 {
@@ -244,7 +231,13 @@ char *disk_event(struct disk_server *s, const struct colo_disk_status *st)
     return colo_json_gen_finish(g);
 }
 
-char *disk_request(struct disk_server *s, struct disk_client *c, const char *line, size_t len)
+struct asking {
+    struct disk_server *s;
+    struct disk_client *c;
+};
+
+static int run(void *priv, const char *name, const struct colo_json *q, struct colo_json_gen *g,
+               struct colo_err *err)
 {
     static const struct {
         const char *name;
@@ -256,29 +249,17 @@ char *disk_request(struct disk_server *s, struct disk_client *c, const char *lin
         {"takeover", takeover_request}, {"abort", abort_request},
         {"end", end_request},           {"watch", watch_request},
     };
-    const size_t nr = sizeof(requests) / sizeof(requests[0]);
-    struct colo_json_gen *g = colo_json_gen_new(false);
-    struct colo_json *q = NULL;
-    struct colo_err err = {0};
-    const char *name;
-    size_t i = 0;
-    int rc;
+    struct asking *a = priv;
 
-    if (!g)
-        return NULL;
-    colo_json_open(g, NULL);
-    rc = colo_json_parse(line, len, &q, &err);
-    if (rc == 0) {
-        name = colo_json_get_str(q, "do");
-        while (i < nr && (!name || strcmp(name, requests[i].name) != 0))
-            i++;
-        rc = i < nr ? requests[i].run(s, c, q, g, &err) : bad(&err, "what to do");
-    }
-    if (rc)
-        put_error(g, &err);
-    else
-        colo_json_put_bool(g, "ok", true);
-    colo_json_close(g);
-    colo_json_free(q);
-    return colo_json_gen_finish(g);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+        if (!strcmp(name, requests[i].name))
+            return requests[i].run(a->s, a->c, q, g, err);
+    return colo_request_bad(err, "what to do");
+}
+
+char *disk_request(struct disk_server *s, struct disk_client *c, const char *line, size_t len)
+{
+    struct asking asking = {.s = s, .c = c};
+
+    return colo_request_answer(line, len, run, &asking);
 }

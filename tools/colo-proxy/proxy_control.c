@@ -35,12 +35,8 @@ int proxy_control_listen(struct proxy_daemon *d, struct colo_err *err)
 
 void proxy_control_close(struct proxy_client *c)
 {
-    if (c->fd >= 0)
-        close(c->fd);
-    free(c->in);
-    free(c->out);
-    memset(c, 0, sizeof(*c));
-    c->fd = -1;
+    colo_lines_close(&c->lines);
+    c->watches = false;
 }
 
 void proxy_control_accept(struct proxy_daemon *d)
@@ -50,110 +46,51 @@ void proxy_control_accept(struct proxy_daemon *d)
 
     if (fd < 0)
         return;
-    while (c < d->client + PROXY_CLIENTS && c->fd >= 0)
+    while (c < d->client + PROXY_CLIENTS && c->lines.fd >= 0)
         c++;
     if (c == d->client + PROXY_CLIENTS) {
         close(fd);
         return;
     }
-    c->fd = fd;
-    c->in = malloc(PROXY_LINE_MAX);
-    if (!c->in || proxy_watch(d, fd, WATCH_CLIENT, (uint32_t)(c - d->client), EPOLLIN, NULL))
+    if (colo_lines_open(&c->lines, fd) ||
+        proxy_watch(d, fd, WATCH_CLIENT, (uint32_t)(c - d->client), EPOLLIN, NULL))
         proxy_control_close(c);
 }
 
-/* False: the client is gone. */
-static bool flush(struct proxy_daemon *d, struct proxy_client *c)
+/* What is to become of a client: closed when it is gone, else waited for. */
+static void settle(struct proxy_daemon *d, struct proxy_client *c, bool there)
 {
-    ssize_t n;
-
-    while (c->out_len > 0) {
-        n = send(c->fd, c->out, c->out_len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n < 0) {
-            proxy_control_close(c);
-            return false;
-        }
-        memmove(c->out, c->out + n, c->out_len - (size_t)n);
-        c->out_len -= (uint32_t)n;
-    }
-    proxy_watch(d, c->fd, WATCH_CLIENT, (uint32_t)(c - d->client),
-                EPOLLIN | (c->out_len ? EPOLLOUT : 0), NULL);
-    return true;
-}
-
-/* A client that does not read is cut off. */
-static bool say(struct proxy_daemon *d, struct proxy_client *c, const char *line)
-{
-    size_t len = strlen(line);
-    char *larger = NULL;
-
-    if (c->out_len + len + 1 <= PROXY_REPLY_MAX)
-        larger = realloc(c->out, c->out_len + len + 1);
-    if (!larger) {
+    if (there)
+        proxy_watch(d, c->lines.fd, WATCH_CLIENT, (uint32_t)(c - d->client),
+                    EPOLLIN | (c->lines.out_len ? EPOLLOUT : 0), NULL);
+    else
         proxy_control_close(c);
-        return false;
-    }
-    c->out = larger;
-    memcpy(c->out + c->out_len, line, len);
-    c->out[c->out_len + len] = '\n';
-    c->out_len += (uint32_t)len + 1;
-    return flush(d, c);
 }
 
-/* All whole lines that are here. */
-static bool serve(struct proxy_daemon *d, struct proxy_client *c)
-{
-    char *end, *reply;
-    bool there;
-    size_t len;
+struct asking {
+    struct proxy_daemon *d;
+    struct proxy_client *c;
+};
 
-    while ((end = memchr(c->in, '\n', c->in_len))) {
-        len = (size_t)(end - c->in);
-        reply = proxy_request(d, c, c->in, len);
-        there = reply && say(d, c, reply);
-        free(reply);
-        if (!there) {
-            proxy_control_close(c);
-            return false;
-        }
-        c->in_len -= (uint32_t)len + 1;
-        memmove(c->in, end + 1, c->in_len);
-    }
-    return true;
+static char *answer(void *priv, const char *line, size_t len)
+{
+    struct asking *a = priv;
+
+    return proxy_request(a->d, a->c, line, len);
 }
 
 void proxy_control_ready(struct proxy_daemon *d, struct proxy_client *c, uint32_t events)
 {
-    ssize_t n;
+    struct asking asking = {.d = d, .c = c};
+    bool there = !(events & EPOLLOUT) || colo_lines_flush(&c->lines);
 
-    if ((events & EPOLLOUT) && !flush(d, c))
-        return;
-    for (;;) {
-        n = recv(c->fd, c->in + c->in_len, PROXY_LINE_MAX - c->in_len, 0);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n > 0) {
-            c->in_len += (uint32_t)n;
-            if (!serve(d, c))
-                return;
-        }
-        if (n <= 0 || c->in_len == PROXY_LINE_MAX) {
-            proxy_control_close(c);
-            return;
-        }
-    }
+    settle(d, c, there && colo_lines_hear(&c->lines, answer, &asking));
 }
 
 void proxy_control_event(struct proxy_daemon *d, char *line)
 {
     for (uint32_t i = 0; line && i < PROXY_CLIENTS; i++)
-        if (d->client[i].fd >= 0 && d->client[i].watches)
-            say(d, &d->client[i], line);
+        if (d->client[i].lines.fd >= 0 && d->client[i].watches)
+            settle(d, &d->client[i], colo_lines_say(&d->client[i].lines, line));
     free(line);
 }

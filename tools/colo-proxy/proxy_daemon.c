@@ -180,7 +180,7 @@ static void dispatch(struct proxy_daemon *d, const struct epoll_event *ev)
         proxy_control_accept(d);
         break;
     case WATCH_CLIENT:
-        if (d->client[i].fd >= 0)
+        if (d->client[i].lines.fd >= 0)
             proxy_control_ready(d, &d->client[i], ev->events);
         break;
     case WATCH_LISTEN:
@@ -307,7 +307,7 @@ static void maybe_aside(struct proxy_daemon *d)
 static bool watched(const struct proxy_daemon *d)
 {
     for (uint32_t i = 0; i < PROXY_CLIENTS; i++)
-        if (d->client[i].fd >= 0 && d->client[i].watches)
+        if (d->client[i].lines.fd >= 0 && d->client[i].watches)
             return true;
     return false;
 }
@@ -386,7 +386,7 @@ int proxy_daemon_init(struct proxy_daemon *d, const struct proxy_run *run, struc
     d->control_path = run->control_path;
     d->control_fd = d->listen_fd = -1;
     for (int i = 0; i < PROXY_CLIENTS; i++)
-        d->client[i].fd = -1;
+        colo_lines_init(&d->client[i].lines);
     for (int i = 0; i < PROXY_MAX_NICS; i++)
         d->proxy.nic[i].guest_fd = d->proxy.nic[i].port_fd = -1;
     d->alone_limit = run->alone_limit ? run->alone_limit : ALONE_LIMIT;

@@ -7,18 +7,14 @@
 
 #include <stdarg.h>
 
-#include "libxl_json.h"
+#include "libxl_colo_lines.h"
 #include "proxy.h"
 
 #define PROXY_CLIENTS   8
-#define PROXY_LINE_MAX  (16u << 10)  /* a request */
-#define PROXY_REPLY_MAX (256u << 10) /* replies and events that a client has not read */
 
 struct proxy_client {
-    int fd; /* -1 = free */
+    struct colo_lines lines; /* .fd -1 = free */
     bool watches;
-    char *in, *out;
-    uint32_t in_len, out_len;
 };
 
 struct proxy_daemon {

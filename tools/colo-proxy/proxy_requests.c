@@ -12,11 +12,6 @@
 typedef int request(struct proxy_daemon *d, const struct colo_json *q, struct colo_json_gen *g,
                     struct colo_err *err);
 
-static int bad(struct colo_err *err, const char *what)
-{
-    return colo_fail(err, COLO_ERR_PROTOCOL, "bad-request", "%s is missing or wrong", what);
-}
-
 static int read_key(const char *hex, uint8_t key[PROXY_KEY_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
@@ -39,7 +34,7 @@ static int connect_link(struct proxy_daemon *d, const struct colo_json *q, const
     int fd;
 
     if (!host || port < 1 || port > 65535)
-        return bad(err, "host or port");
+        return colo_request_bad(err, "host or port");
     if (proxy_connect(host, (uint16_t)port, device, &fd, err) ||
         proxy_link_new(fd, &d->link_cfg, &d->pending[0], err))
         return -1;
@@ -58,13 +53,13 @@ static int link_request(struct proxy_daemon *d, const struct colo_json *q, struc
     if (d->proxy.link_lost || d->listen_fd >= 0 || d->pending[0] || d->proxy.link)
         return colo_fail(err, COLO_ERR_PROTOCOL, "proxy-phase", "there is a link already");
     if (!role || (strcmp(role, "primary") != 0 && strcmp(role, "secondary") != 0))
-        return bad(err, "role");
+        return colo_request_bad(err, "role");
     if (read_key(colo_json_get_str(q, "key"), d->link_cfg.key))
-        return bad(err, "key");
+        return colo_request_bad(err, "key");
     if (!session || uuid_parse(session, d->link_cfg.session))
-        return bad(err, "session");
+        return colo_request_bad(err, "session");
     if (silence < 0 || silence > 600000)
-        return bad(err, "silence_ms");
+        return colo_request_bad(err, "silence_ms");
     d->link_cfg.silence = silence * COLO_MS;
     d->proxy.secondary = d->link_cfg.secondary = !strcmp(role, "secondary");
     if (!d->proxy.secondary)
@@ -115,7 +110,7 @@ static int read_limits(const struct colo_json *q, struct colo_compare_config *c,
 
     if (data < 0 || data > 60000 || ack < 0 || ack > 60000 || primary < 0 || primary > 60000 ||
         packets < 0 || (packets && packets < 64) || packets > 1 << 20)
-        return bad(err, "limits");
+        return colo_request_bad(err, "limits");
     c->data_timeout = data * COLO_MS;
     c->ack_timeout = ack * COLO_MS;
     c->primary_timeout = primary * COLO_MS;
@@ -135,7 +130,7 @@ static int setup_request(struct proxy_daemon *d, const struct colo_json *q, stru
     if (p->phase != PROXY_PHASE_NEW)
         return colo_fail(err, COLO_ERR_PROTOCOL, "proxy-phase", "the NICs are there already");
     if (mode_of(colo_json_get_str(q, "mode"), &p->mode))
-        return bad(err, "mode");
+        return colo_request_bad(err, "mode");
     if (colo_json_len(vifs) > PROXY_MAX_NICS)
         return colo_fail(err, COLO_ERR_REFUSED, "too-many-nics", "%zu NICs, at most %d",
                          colo_json_len(vifs), PROXY_MAX_NICS);
@@ -145,7 +140,7 @@ static int setup_request(struct proxy_daemon *d, const struct colo_json *q, stru
         const char *vif = colo_json_str(colo_json_at(vifs, i));
 
         if (!vif)
-            return bad(err, "vifs");
+            return colo_request_bad(err, "vifs");
         if (add_nic(d, vif, err))
             return -1;
     }
@@ -160,7 +155,7 @@ static int number_of(const struct colo_json *q, uint64_t *n, struct colo_err *er
     int64_t value = colo_json_get_int(q, "checkpoint", 0);
 
     *n = (uint64_t)value;
-    return value > 0 ? 0 : bad(err, "checkpoint");
+    return value > 0 ? 0 : colo_request_bad(err, "checkpoint");
 }
 
 static int hold_request(struct proxy_daemon *d, const struct colo_json *q, struct colo_json_gen *g,
@@ -189,7 +184,7 @@ static int mode_request(struct proxy_daemon *d, const struct colo_json *q, struc
 
     (void)g;
     if (mode_of(colo_json_get_str(q, "mode"), &mode))
-        return bad(err, "mode");
+        return colo_request_bad(err, "mode");
     if (p->secondary)
         return colo_fail(err, COLO_ERR_PROTOCOL, "proxy-phase", "the mode is the primary's");
     p->mode = mode;
@@ -223,16 +218,6 @@ static int stats_request(struct proxy_daemon *d, const struct colo_json *q, stru
     return 0;
 }
 
-static int watch_request(struct proxy_daemon *d, const struct colo_json *q, struct colo_json_gen *g,
-                         struct colo_err *err)
-{
-    (void)d; /* the asking client is marked by proxy_request */
-    (void)q;
-    (void)g;
-    (void)err;
-    return 0;
-}
-
 /* "rejoin" says whether the guest's taps go back on their bridge. */
 static int teardown_request(struct proxy_daemon *d, const struct colo_json *q,
                             struct colo_json_gen *g, struct colo_err *err)
@@ -244,7 +229,13 @@ static int teardown_request(struct proxy_daemon *d, const struct colo_json *q,
     return proxy_step_aside(d, err);
 }
 
-char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *line, size_t len)
+struct asking {
+    struct proxy_daemon *d;
+    struct proxy_client *c;
+};
+
+static int run(void *priv, const char *name, const struct colo_json *q, struct colo_json_gen *g,
+               struct colo_err *err)
 {
     static const struct {
         const char *name;
@@ -253,39 +244,23 @@ char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *
         {"link", link_request},         {"setup", setup_request},
         {"hold", hold_request},         {"checkpoint", checkpoint_request},
         {"mode", mode_request},         {"takeover", takeover_request},
-        {"stats", stats_request},       {"watch", watch_request},
-        {"teardown", teardown_request},
+        {"stats", stats_request},       {"teardown", teardown_request},
     };
-    struct colo_json_gen *g = colo_json_gen_new(false);
-    struct colo_json *q = NULL;
-    struct colo_err err = {0};
-    const char *name = NULL;
-    size_t i = 0;
-    int rc;
+    struct asking *a = priv;
 
-    if (!g)
-        return NULL;
-    colo_json_open(g, NULL);
-    rc = colo_json_parse(line, len, &q, &err);
-    if (rc == 0) {
-        name = colo_json_get_str(q, "do");
-        while (i < sizeof(requests) / sizeof(requests[0]) &&
-               (!name || strcmp(name, requests[i].name) != 0))
-            i++;
-        rc = i < sizeof(requests) / sizeof(requests[0]) ? requests[i].run(d, q, g, &err)
-                                                        : bad(&err, "what to do");
+    if (!strcmp(name, "watch")) {
+        a->c->watches = true;
+        return 0;
     }
-    if (rc == 0 && !strcmp(name, "watch"))
-        c->watches = true;
-    if (rc) {
-        colo_json_open(g, "error");
-        colo_json_put_str(g, "reason", err.reason);
-        colo_json_put_str(g, "message", err.msg);
-        colo_json_close(g);
-    } else {
-        colo_json_put_bool(g, "ok", true);
-    }
-    colo_json_close(g);
-    colo_json_free(q);
-    return colo_json_gen_finish(g);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+        if (!strcmp(name, requests[i].name))
+            return requests[i].run(a->d, q, g, err);
+    return colo_request_bad(err, "what to do");
+}
+
+char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *line, size_t len)
+{
+    struct asking asking = {.d = d, .c = c};
+
+    return colo_request_answer(line, len, run, &asking);
 }

@@ -437,7 +437,7 @@ static void test_requests_that_make_no_sense(void **state)
         "{\"do\":\"link\",\"role\":\"primary\",\"key\":\"00\"}\n",
         "[[[[\n",
     };
-    static char line[PROXY_LINE_MAX + 1];
+    static char line[COLO_LINE_MAX + 1];
     int fd, many[PROXY_CLIENTS + 4];
 
     (void)state;
