@@ -101,6 +101,12 @@ class Network:
     def mend(self, bridge, host):
         self._ip("link", "set", f"{bridge}-{host}", "master", bridge)
 
+    def slow_down(self, bridge, host, rate):
+        """So many bits a second to the host (as tc has them: "2mbit"); None: as fast as it goes."""
+        self._tool("tc", "-n", self.name, "qdisc", *(("replace",) if rate else ("del",)), "dev",
+                   f"{bridge}-{host}", "root",
+                   *(("tbf", "rate", rate, "burst", "64k", "latency", "200ms") if rate else ()))
+
     def command(self, argv):
         """argv that runs inside the namespace."""
         return ["ip", "netns", "exec", self.name, *argv]

@@ -76,7 +76,7 @@ class Protection:
         self.primary = lab[primary]
         self.secondary = lab[secondary]
         self._text = bytearray()
-        self._listener = None
+        self._listener = self._domid = None
         self._pidfile = f"{OURS}/{name}.remus"
         transport = f"{OURS}/{name}.transport"
         receive = ["env", *_settings(peer_env), "xl", "migrate-receive", "--colo", *receiver]
@@ -89,10 +89,9 @@ class Protection:
             receiver_script = f"{OURS}/{name}.receiver"
             # xl makes its side of the socket non-blocking, which tee does not expect: hence cat
             run = f"tee {tee} | {shlex.join(receive)} | cat" if tee else f"exec {shlex.join(receive)}"
-            self.secondary.write(receiver_script, f"#!/bin/sh\n{run}\n")
             words = ["setsid", "socat", self._listener, f"EXEC:{receiver_script},nofork"]
-            self.secondary.run(f"chmod +x {receiver_script}; {shlex.join(words)} "
-                               "</dev/null >/dev/null 2>&1 &")
+            self.secondary.run(f"mkdir -p {OURS}; {_script(receiver_script, run)}"
+                               f"{shlex.join(words)} </dev/null >/dev/null 2>&1 &")
             script = f"socat -b 65536 - TCP:{secondary}:{port},nodelay,retry=100,interval=0.1"
         else:
             script = f'ssh "$1" {shlex.quote(shlex.join(receive))}'
@@ -126,7 +125,9 @@ class Protection:
 
     def status(self):
         """The primary's view; None when there is no session (any more)."""
-        return sessions(self.primary).get(self.name)
+        status = sessions(self.primary).get(self.name)
+        self._domid = status["domid"] if status else self._domid
+        return status
 
     def peer_status(self):
         return sessions(self.secondary).get(self.name)
@@ -192,7 +193,7 @@ class Protection:
 
     def request_checkpoint(self):
         """The same without waiting for it."""
-        return control(self.primary, self.status()["domid"], "checkpoint")
+        return control(self.primary, self._domid or self.status()["domid"], "checkpoint")
 
     def pid(self):
         """The session's process on the primary."""

@@ -106,12 +106,12 @@ class World:
     def turn(self):
         """After a takeover: the survivor's host is the primary from now on."""
         self.p, self.s = self.s, self.stage.partner(self.s)
-        self.stage.home = self.p.name
 
     def taken_over(self, protection, deadline=60):
         """The guest is the secondary's now and runs there; returns its status."""
         protection.wait_taken_over(deadline)
         assert set(self.s.domains()) == {self.guest.name}
+        self.stage.home = self.s.name
         # the name comes first, then the announcements
         status = protection.wait_status(lambda s: s["state"] == "UNPROTECTED", deadline,
                                         "the end of the takeover", peer=True)

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,6 +22,7 @@ from labkit import paths
 QEMU = "qemu-system-x86_64"
 ENGINE = paths.REPO / "build/e2e/compare-script"
 PATIENCE_MS = 400           # for which colo-compare is told to wait for the other copy
+AT_ONCE = 4                 # cases, which mostly wait
 SYN_ACK, ACK, FIN_ACK = 0x12, 0x10, 0x11
 
 
@@ -182,6 +184,11 @@ def theirs(primary, secondary):
     return sum(frame in primary for frame in out), told
 
 
+def both(case):
+    _, primary, secondary, _, they, _ = case
+    return ours(primary, secondary), theirs(primary, secondary) if they else None
+
+
 def verdict(result):
     return "-" if result is None else f"{result[0]} out{', checkpoint' if result[1] else ''}"
 
@@ -189,8 +196,9 @@ def verdict(result):
 @pytest.mark.skipif(not shutil.which(QEMU), reason=f"needs {QEMU}")
 def test_verdicts_beside_those_of_colo_compare(capsys):
     table, wrong, strange = [], [], 0
-    for name, primary, secondary, we, they, why in CASES:
-        got = ours(primary, secondary), theirs(primary, secondary) if they else None
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        verdicts = list(pool.map(both, CASES))
+    for (name, _, _, we, they, why), got in zip(CASES, verdicts):
         table.append(f"{name:34} {verdict(got[0]):20} {verdict(got[1]):20} {why}")
         if got[0] != we:
             wrong.append(f"{name}: {verdict(got[0])}, expected {verdict(we)}")

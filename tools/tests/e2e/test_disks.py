@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A guest with disks: what it was told is written is on the disk of whoever goes on."""
 
+import dataclasses
 import os
 import random
 import shlex
@@ -10,11 +11,13 @@ import pytest
 
 from conftest import World
 from labkit import GuestConfig, wait_for
+from labkit.network import LINK
 from labkit.traffic import Rows
 
 DISKS = GuestConfig(name="d1", ip="10.78.0.30", disks=(0, 16))
 BLOCKS, GAP_US = 256, 300_000       # of the second disk, written all over without an end
 SERVERS = "[n]bdkit-colo-disk-plugin"      # so that what looks for it is not found
+RELAYS = "[n]bdkit .* nbd "
 
 
 class DiskWorld(World):
@@ -48,6 +51,16 @@ class DiskWorld(World):
         self.rows.verify(self.guest)
         assert self.guest.ask("scribble check", timeout=120).split()[0] == "ok"
         print(f"{len(self.rows.rows)} transactions, worst wait {self.rows.worst:.1f} s")
+
+    def boots_from_its_disks(self, host):
+        """With a plain `xl create`, and all that clients were told is there."""
+        config = dataclasses.replace(DISKS, preloaded=True)
+        host.write(config.path, config.text(self.lab.tsc_khz()))
+        host.run(["xl", "create", config.path])
+        self.guest.wait_answers()
+        assert self.guest.ask("mount 0", timeout=60) == "ok"
+        number, head = self.rows.rows[-1]
+        assert self.guest.ask("rows", timeout=60) == f"ok {number} {head}"
 
     def end(self, host):
         """The file system is clean, and nothing of it all is left."""
@@ -85,10 +98,25 @@ def broken(disks, host, fault):
     disks.nothing_at(disks.s)
 
 
-def cut_and_taken_over(disks, checkpoints):
-    protection = disks.protect()
+def link_cut_while_copying(disks):
+    disks.lab.network.slow_down(LINK, disks.s.name, "2mbit")
+    protection = disks.start(network=True)
+    protection.wait_status(lambda s: s["disks"].startswith("copying"), 120, "disks to be copied")
+    disks.lab.link_cut(disks.s.name)
+    try:
+        assert "on both hosts" not in protection.output()
+        assert protection.wait_end(60) == 2, protection.output()
+        disks.rows.go_on()
+    finally:
+        disks.lab.link_mend(disks.s.name)
+        disks.lab.network.slow_down(LINK, disks.s.name, None)
+    disks.nothing_at(disks.s)
+
+
+def cut_and_taken_over(disks, checkpoints, *options):
+    protection = disks.protect(*options)
     assert protection.status()["disks"] == "replicated"
-    protection.wait_checkpoints(checkpoints)
+    protection.wait_checkpoints(checkpoints, 60 + 6 * checkpoints)
     time.sleep(disks.moments.uniform(0, 3))
     disks.stage.cut_power(disks.p)
     disks.taken_over(protection)
@@ -116,7 +144,9 @@ def test_a_long_life(disks):
     disks.s.run(f"truncate -s 16M {disk}")
     disks.rows.go_on()
 
+    link_cut_while_copying(disks)
     broken(disks, disks.s, f"pkill -STOP -f {SERVERS}")
+    broken(disks, disks.p, f"pkill -KILL -f {shlex.quote(RELAYS)}")
 
     protection = disks.protect()
     disks.stage.cut_power(disks.s)
@@ -126,5 +156,11 @@ def test_a_long_life(disks):
     disks.furnish(disks.s)
 
     cut_and_taken_over(disks, 10)
+
+    disks.turn()        # the survivor's disks are still served when they are copied
+    disks.furnish(disks.s)
+    cut_and_taken_over(disks, 30, "-i", "500")
     disks.check()
+    disks.end(disks.s)
+    disks.boots_from_its_disks(disks.s)
     disks.end(disks.s)

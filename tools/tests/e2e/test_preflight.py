@@ -43,12 +43,18 @@ def still_well(world):
     ("not-hvm", {"type": "pvh", "device_model_args_hvm": [], "serial": "", "vif": []}),
     ("loader-device", {"device_model_args": [
         "-device", "loader,file=/etc/hostname,addr=0x1000000,force-raw=on"]}),
-    ("guest-paused", {}),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_kind_of_guest(world, reason, extra):
     config = GuestConfig(name="odd", ip="10.78.0.20", extra=extra)
     with paused(world.stage, world.p, config):
         refused(world.stage, "odd", world.p, world.s, reason)
+    still_well(world)
+
+
+def test_guest_paused(world):
+    world.p.run(["xl", "pause", world.guest.name])
+    refused(world.stage, world.guest.name, world.p, world.s, "guest-paused")
+    world.p.run(["xl", "unpause", world.guest.name])
     still_well(world)
 
 
@@ -98,6 +104,7 @@ def test_pv_drivers_active(world):
     line = CMDLINE.replace("nopv xen_nopv ", "")
     config = GuestConfig(name="pv", ip="10.78.0.21", extra={
         "extra": f"{line} guest.ip=10.78.0.21/24 guest.tick=100"})
+    # not booted by loader devices, which are refused, too
     guest = world.lab.restore_snapshot(world.p.name, config)
     refused(world.stage, "pv", world.p, world.s, "guest-pv-drivers-active")
     assert guest.status()["counter"] > 0

@@ -73,6 +73,7 @@ def test_two_guests_in_both_directions(world):
     assert {name for name in sessions(p)} == {world.guest.name, "g2"}
     stage.cut_power(p)
     out.wait_taken_over()
+    stage.home = s.name
     mine.check(length=entry)
     back.wait_end(60)
     other.check(length=its_entry)
