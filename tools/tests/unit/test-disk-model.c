@@ -331,13 +331,9 @@ static void life(void)
 
 static void test_what_both_sides_see(void **state)
 {
-    const char *given = getenv("COLO_DISK_SECONDS");
-    colo_time end = colo_now() + (given ? atoi(given) : 8) * 1000 * COLO_MS;
-
     (void)state;
     td_init(&t, SIZE);
-    while (colo_now() < end)
-        life();
+    td_live(life, 8);
     printf("%" PRIu64 " requests, %" PRIu64 " takeovers, %" PRIu64 " kills (%" PRIu64
            " before the journal was whole)\n",
            done, takeovers, kills, unusable);
@@ -347,11 +343,7 @@ static void test_what_both_sides_see(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_what_both_sides_see)};
-    const char *given = getenv("COLO_SEED");
 
-    seed = given ? strtoull(given, NULL, 0) : (uint64_t)colo_now();
-    rnd = seed;
-    printf("COLO_SEED=%" PRIu64 "\n", seed);
-    fflush(stdout);
+    rnd = seed = td_seed();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "testdisk.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,4 +118,23 @@ int td_marked(struct td *t)
     tl_ok(colo_disk_record_path(t->state, t->path, "state", target, path, &t->err), &t->err);
     tl_ok(colo_disk_record_load(path, &r, &there, &t->err), &t->err);
     return there ? (int)r.state : -1;
+}
+
+uint64_t td_seed(void)
+{
+    const char *given = getenv("COLO_SEED");
+    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)colo_now();
+
+    printf("COLO_SEED=%" PRIu64 "\n", seed);
+    fflush(stdout);
+    return seed;
+}
+
+void td_live(void (*life)(void), int seconds)
+{
+    const char *given = getenv("COLO_DISK_SECONDS");
+    colo_time end = colo_now() + (given ? atoi(given) : seconds) * 1000 * COLO_MS;
+
+    while (colo_now() < end)
+        life();
 }

@@ -33,6 +33,11 @@ void td_takeover(struct td *t); /* and wait until all is on the disk */
 /* The state that is on stable storage; -1: none. */
 int td_marked(struct td *t);
 
+/* For tests with random requests: COLO_SEED or, as a rule, another each time, which is printed. */
+uint64_t td_seed(void);
+/* One life of the disk after the other, for COLO_DISK_SECONDS or so many seconds. */
+void td_live(void (*life)(void), int seconds);
+
 #define P COLO_DISK_PRIMARY
 #define S COLO_DISK_SECONDARY
 
