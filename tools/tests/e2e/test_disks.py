@@ -15,9 +15,16 @@ from labkit.network import LINK
 from labkit.traffic import Rows
 
 DISKS = GuestConfig(name="d1", ip="10.78.0.30", disks=(0, 16))
-BLOCKS, GAP_US = 256, 300_000       # of the second disk, written all over without an end
+BLOCKS, GAP_US = 256, 50_000       # of the second disk, written all over without an end
 SERVERS = "[n]bdkit-colo-disk-plugin"      # so that what looks for it is not found
 RELAYS = "[n]bdkit .* nbd "
+# to the disks' servers alone, without a sign: what the sessions say to each other gets through
+WAY_CUT = r"""set -e
+ports=$(ss -Htnp state established | awk '/"nbdkit"/ { n = split($4, a, ":"); print a[n] }')
+test -n "$ports"
+nft add table inet cut
+nft 'add chain inet cut out { type filter hook output priority 0; }'
+for port in $ports; do nft add rule inet cut out tcp dport $port drop; done"""
 
 
 class DiskWorld(World):
@@ -147,6 +154,8 @@ def test_a_long_life(disks):
     link_cut_while_copying(disks)
     broken(disks, disks.s, f"pkill -STOP -f {SERVERS}")
     broken(disks, disks.p, f"pkill -KILL -f {shlex.quote(RELAYS)}")
+    broken(disks, disks.p, WAY_CUT)
+    disks.p.run("nft delete table inet cut")
 
     protection = disks.protect()
     disks.stage.cut_power(disks.s)
