@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define PREFIX "colo-disk-" /* and the vdev: the node on the other host's disk, and the job */
+#define FILTER "colo-copy-" /* and the vdev: the node that the job puts between guest and disk */
 
 #define T_QMP    (30 * 1000 * COLO_MS)
 #define T_URGENT (1000 * COLO_MS)
@@ -161,8 +162,11 @@ static int start_mirror(struct colo_qdisks *d, const struct colo_qdisk *disk, co
                         struct colo_err *err)
 {
     struct colo_json_gen *g = arguments();
+    char filter[sizeof(FILTER) + COLO_VDEV];
 
+    snprintf(filter, sizeof(filter), FILTER "%s", disk->vdev);
     colo_json_put_str(g, "job-id", name);
+    colo_json_put_str(g, "filter-node-name", filter);
     colo_json_put_str(g, "device", disk->device);
     colo_json_put_str(g, "target", name);
     colo_json_put_str(g, "sync", "full");
@@ -267,14 +271,14 @@ void colo_qdisks_cut(struct colo_qdisks *d)
     }
 }
 
-static bool is_ours(const char *name)
+static bool is_ours(const char *name, const char *prefix)
 {
-    return name && !strncmp(name, PREFIX, strlen(PREFIX)) && !strpbrk(name, "\"\\");
+    return name && !strncmp(name, prefix, strlen(prefix)) && !strpbrk(name, "\"\\");
 }
 
 /* Do something about each of ours in a list of QEMU's; how many there were, or -1. */
 static int each(struct colo_qmp *q, const char *query, const char *args, const char *key,
-                colo_time deadline,
+                const char *prefix, colo_time deadline,
                 void (*act)(struct colo_qmp *q, const char *name, colo_time until),
                 struct colo_err *err)
 {
@@ -286,8 +290,9 @@ static int each(struct colo_qmp *q, const char *query, const char *args, const c
     for (size_t i = 0; i < colo_json_len(list); i++) {
         const char *name = colo_json_get_str(colo_json_at(list, i), key);
 
-        if (is_ours(name)) {
-            act(q, name, deadline);
+        if (is_ours(name, prefix)) {
+            if (act)
+                act(q, name, deadline);
             n++;
         }
     }
@@ -322,7 +327,8 @@ static int cancel_jobs(struct colo_qmp *q, colo_time deadline, struct colo_err *
     struct colo_json *data;
     int n;
 
-    while ((n = each(q, "query-block-jobs", NULL, "device", deadline, cancel_job, err)) > 0) {
+    while ((n = each(q, "query-block-jobs", NULL, "device", PREFIX, deadline, cancel_job,
+                     err)) > 0) {
         if (colo_now() >= deadline)
             return colo_fail(err, COLO_ERR_TIMEOUT, "disk-mirror",
                              "the device model does not end the copying of %d disks", n);
@@ -333,13 +339,33 @@ static int cancel_jobs(struct colo_qmp *q, colo_time deadline, struct colo_err *
     return n;
 }
 
+static int each_node(struct colo_qmp *q, const char *prefix, colo_time deadline,
+                     void (*act)(struct colo_qmp *q, const char *name, colo_time until),
+                     struct colo_err *err)
+{
+    return each(q, "query-named-block-nodes", "{\"flat\":true}", "node-name", prefix, deadline, act,
+                err);
+}
+
+/* A job may be gone from the list before what it had put in front of the disk is; until then the
+ * disk cannot be copied again. */
+static int wait_filters(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
+{
+    int n;
+
+    while ((n = each_node(q, FILTER, deadline, NULL, err)) > 0) {
+        if (colo_now() >= deadline)
+            return colo_fail(err, COLO_ERR_TIMEOUT, "disk-mirror",
+                             "the device model still holds what copied %d disks", n);
+        poll(NULL, 0, 50); /* there is no event for it */
+    }
+    return n;
+}
+
 int colo_qdisks_stop(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
 {
-    static const char nodes[] = "query-named-block-nodes", flat[] = "{\"flat\":true}";
-
-    if (each(q, nodes, flat, "node-name", deadline, cut_node, err) < 0 ||
-        cancel_jobs(q, deadline, err) ||
-        each(q, nodes, flat, "node-name", deadline, delete_node, err) < 0)
+    if (each_node(q, PREFIX, deadline, cut_node, err) < 0 || cancel_jobs(q, deadline, err) ||
+        wait_filters(q, deadline, err) || each_node(q, PREFIX, deadline, delete_node, err) < 0)
         return -1;
     return 0;
 }

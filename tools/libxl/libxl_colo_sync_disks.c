@@ -58,12 +58,21 @@ int colo_sync_disks_caps(const struct colo_sync *sync, struct colo_caps *caps, s
                : 0;
 }
 
+/* The first copy of all disks. */
+struct copying {
+    colo_time begun, moved; /* when something was copied last */
+    uint64_t done;          /* bytes, by then */
+    unsigned int told;      /* tenths that were said */
+};
+
 /* For those who look at the status; and a line for each tenth to those who wait, from the time on
- * that they have waited long.  Returns the tenths. */
-static unsigned int show_progress(struct colo_session *s, const struct colo_qdisks *d,
-                                  unsigned int told, bool speak)
+ * that they have waited long.  -1: it goes on no more.  Then the guest must not go on waiting, for
+ * what it writes to where the copy has been has to be there, too. */
+static int show_progress(struct colo_session *s, const struct colo_qdisks *d, struct copying *c,
+                         struct colo_err *err)
 {
     uint64_t done = 0, total = 0;
+    colo_time now = colo_now();
     unsigned int tenths;
     char text[64];
 
@@ -71,13 +80,22 @@ static unsigned int show_progress(struct colo_session *s, const struct colo_qdis
         done += d->disk[i].done;
         total += d->disk[i].total;
     }
+    if (done != c->done)
+        c->moved = now;
+    c->done = done;
+    if (now - c->moved > LATE_LIMIT)
+        return colo_fail(err, COLO_ERR_TIMEOUT, "disk-mirror",
+                         "for %d s nothing could be written to the other host's disks",
+                         (int)(LATE_LIMIT / (1000 * COLO_MS)));
     tenths = total ? (unsigned int)(done * 10 / total) : 0;
     snprintf(text, sizeof(text), "copying, %.0f of %.0f MiB", (double)done / (1 << 20),
              (double)total / (1 << 20));
     colo_status_disks(s->shared, text);
-    if (speak && tenths > told)
+    if (now - c->begun > SPEAK_AFTER && tenths > c->told) {
         colo_session_say(s, "disks: %s", text);
-    return speak && tenths > told ? tenths : told;
+        c->told = tenths;
+    }
+    return 0;
 }
 
 /* How long the peer may be silent. */
@@ -164,8 +182,7 @@ int colo_sync_disks(struct colo_session *s, struct colo_sync *sync, const char *
                     struct colo_err *err)
 {
     struct colo_qdisks *d = &sync->q;
-    colo_time begun = colo_now();
-    unsigned int told = 0;
+    struct copying copying = {.begun = colo_now()};
     int rc;
 
     if (!d->n)
@@ -179,11 +196,13 @@ int colo_sync_disks(struct colo_session *s, struct colo_sync *sync, const char *
     if (start(s, sync, host, mine, peer, err))
         return -1;
     xc_sr_channel_listen(&s->ch);
+    copying.moved = colo_now();
     while ((rc = colo_qdisks_progress(d, err)) == 0) {
         colo_time until = colo_now() + LOOK_EVERY;
         struct colo_wanted ignored = {0};
 
-        told = show_progress(s, d, told, colo_now() - begun > SPEAK_AFTER);
+        if (show_progress(s, d, &copying, err))
+            return -1;
         while (colo_now() < until)
             if (colo_trigger_watch(s, until, &ignored, err))
                 return -1;
@@ -191,7 +210,8 @@ int colo_sync_disks(struct colo_session *s, struct colo_sync *sync, const char *
     if (rc < 0)
         return -1;
     colo_status_disks(s->shared, "replicated");
-    colo_session_say(s, "disks: on both hosts after %.1f s", (double)(colo_now() - begun) / 1e9);
+    colo_session_say(s, "disks: on both hosts after %.1f s",
+                     (double)(colo_now() - copying.begun) / 1e9);
     return 0;
 }
 

@@ -105,17 +105,17 @@ def broken(disks, host, fault):
     disks.nothing_at(disks.s)
 
 
-def link_cut_while_copying(disks):
+def broken_while_copying(disks, fault, mend):
     disks.lab.network.slow_down(LINK, disks.s.name, "2mbit")
     protection = disks.start(network=True)
     protection.wait_status(lambda s: s["disks"].startswith("copying"), 120, "disks to be copied")
-    disks.lab.link_cut(disks.s.name)
+    fault()
     try:
         assert "on both hosts" not in protection.output()
         assert protection.wait_end(60) == 2, protection.output()
         disks.rows.go_on()
     finally:
-        disks.lab.link_mend(disks.s.name)
+        mend()
         disks.lab.network.slow_down(LINK, disks.s.name, None)
     disks.nothing_at(disks.s)
 
@@ -151,7 +151,10 @@ def test_a_long_life(disks):
     disks.s.run(f"truncate -s 16M {disk}")
     disks.rows.go_on()
 
-    link_cut_while_copying(disks)
+    broken_while_copying(disks, lambda: disks.lab.link_cut(disks.s.name),
+                         lambda: disks.lab.link_mend(disks.s.name))
+    broken_while_copying(disks, lambda: disks.s.run(f"pkill -STOP -f {SERVERS}"),
+                         lambda: disks.s.run(f"pkill -KILL -f {SERVERS}; true"))
     broken(disks, disks.s, f"pkill -STOP -f {SERVERS}")
     broken(disks, disks.p, f"pkill -KILL -f {shlex.quote(RELAYS)}")
     broken(disks, disks.p, WAY_CUT)

@@ -18,6 +18,7 @@ static struct model {
     const char *fail; /* this command fails */
     int keep;         /* so many cancellations do not end a job */
     bool order;       /* a node was deleted that a job still wrote to */
+    int filter;       /* so often a copy's filter is still there */
     char mirror[512]; /* the arguments of the last mirror, in parts */
 } m;
 
@@ -56,6 +57,8 @@ static bool query_list(struct fakeqmp *f, char list[NODES][64], const char *key)
             n += (size_t)snprintf(text + n, sizeof(text) - n,
                                   ",{\"%s\":\"%s\",\"offset\":%d,\"len\":100,\"ready\":%s}", key,
                                   list[i], m.ready[i] ? 100 : 40, m.ready[i] ? "true" : "false");
+    if (list == m.node && m.filter > 0 && m.filter--)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, ",{\"%s\":\"colo-copy-hda\"}", key);
     snprintf(text + n, sizeof(text) - n, "]");
     return fakeqmp_return(f, text);
 }
@@ -326,6 +329,22 @@ static void test_a_job_that_does_not_end(void **state)
     stop(&x);
 }
 
+static void test_a_copy_that_is_cleared_away_late(void **state)
+{
+    struct colo_err err = {0};
+    struct fixture x;
+
+    (void)state;
+    started(&x);
+    m.filter = 1 << 20;
+    assert_int_equal(colo_qdisks_stop(x.q, colo_now() + 250 * COLO_MS, &err), -1);
+    assert_int_equal(err.cls, COLO_ERR_TIMEOUT);
+    m.filter = 4;
+    tl_ok(colo_qdisks_stop(x.q, soon(), &err), &err);
+    assert_int_equal(m.filter, 0);
+    stop(&x);
+}
+
 static void test_connections_are_cut_without_being_asked_for_it(void **state)
 {
     struct colo_err err = {0};
@@ -350,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_a_copy_that_fails_is_noticed_once_and_for_all),
         cmocka_unit_test(test_a_start_that_fails_leaves_nothing),
         cmocka_unit_test(test_a_job_that_does_not_end),
+        cmocka_unit_test(test_a_copy_that_is_cleared_away_late),
         cmocka_unit_test(test_connections_are_cut_without_being_asked_for_it),
     };
 
