@@ -10,7 +10,7 @@
 #include "libxl_colo_lines.h"
 #include "proxy.h"
 
-#define PROXY_CLIENTS   8
+#define PROXY_CLIENTS 8
 
 struct proxy_client {
     struct colo_lines lines; /* .fd -1 = free */

@@ -241,10 +241,10 @@ static int run(void *priv, const char *name, const struct colo_json *q, struct c
         const char *name;
         request *run;
     } requests[] = {
-        {"link", link_request},         {"setup", setup_request},
-        {"hold", hold_request},         {"checkpoint", checkpoint_request},
-        {"mode", mode_request},         {"takeover", takeover_request},
-        {"stats", stats_request},       {"teardown", teardown_request},
+        {"link", link_request},   {"setup", setup_request},
+        {"hold", hold_request},   {"checkpoint", checkpoint_request},
+        {"mode", mode_request},   {"takeover", takeover_request},
+        {"stats", stats_request}, {"teardown", teardown_request},
     };
     struct asking *a = priv;
 

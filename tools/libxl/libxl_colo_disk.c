@@ -115,7 +115,7 @@ static int run_server(const struct colo_disk_undo *undo, uint32_t i, const libxl
     snprintf(port, sizeof(port), "%d", disk->colo_port);
     text = arguments(argv, words, sizeof(words) / sizeof(words[0]));
     rc = text ? colo_client_run((char *const *)argv, "disk-start", err)
-                  : colo_fail_errno(err, ENOMEM, "colo-disk");
+              : colo_fail_errno(err, ENOMEM, "colo-disk");
 
     free(text);
     return rc;

@@ -327,8 +327,8 @@ static int cancel_jobs(struct colo_qmp *q, colo_time deadline, struct colo_err *
     struct colo_json *data;
     int n;
 
-    while ((n = each(q, "query-block-jobs", NULL, "device", PREFIX, deadline, cancel_job,
-                     err)) > 0) {
+    while ((n = each(q, "query-block-jobs", NULL, "device", PREFIX, deadline, cancel_job, err)) >
+           0) {
         if (colo_now() >= deadline)
             return colo_fail(err, COLO_ERR_TIMEOUT, "disk-mirror",
                              "the device model does not end the copying of %d disks", n);

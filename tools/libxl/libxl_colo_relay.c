@@ -128,8 +128,7 @@ static void become_relay(const char *socket, int fd, const struct colo_relay_way
         dup2(null, STDIN_FILENO), dup2(null, STDOUT_FILENO);
     dup2(out < 0 ? null : out, STDERR_FILENO);
     execlp("nbdkit", "nbdkit", "--foreground", "--exit-with-parent", "--unix", socket, "nbd",
-           connection, export, "tls=require", psk, "tls-username=" COLO_DISK_USER,
-           (char *)NULL);
+           connection, export, "tls=require", psk, "tls-username=" COLO_DISK_USER, (char *)NULL);
     _exit(127);
 }
 
