@@ -24,42 +24,63 @@
 
 /* ---- the socket of the primary's export ---- */
 
-static int listen_tcp(const char *host, uint16_t port, int *out, uint16_t *bound,
-                      struct colo_err *err)
+static int listen_at(const struct addrinfo *ai, struct colo_err *err)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    static const int one = 1;
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
+        bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0)
+        return fd;
+    colo_fail_errno(err, errno, "cannot listen there");
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static int port_of(int fd, uint16_t *port)
+{
     union {
         struct sockaddr sa;
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
     } at = {0};
     socklen_t len = sizeof(at);
-    struct addrinfo *ai = NULL;
-    static const int one = 1;
+
+    if (getsockname(fd, &at.sa, &len))
+        return -1;
+    *port = ntohs(at.sa.sa_family == AF_INET6 ? at.in6.sin6_port : at.in.sin_port);
+    return 0;
+}
+
+static int listen_tcp(const char *host, uint16_t port, int *out, uint16_t *bound,
+                      struct colo_err *err)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    struct addrinfo *list = NULL;
+    struct colo_err last = {0};
     char service[8];
-    int fd, r;
+    int fd = -1, r;
 
     snprintf(service, sizeof(service), "%u", port);
-    r = getaddrinfo(host, service, &hints, &ai);
+    r = getaddrinfo(strcmp(host, "any") == 0 ? NULL : host, service, &hints, &list);
     if (r)
         return colo_fail(err, COLO_ERR_LOCAL, "bad-request", "the address %s: %s", host,
                          gai_strerror(r));
-    fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
-        bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, SOMAXCONN) ||
-        getsockname(fd, &at.sa, &len)) {
-        colo_fail_errno(err, errno, "cannot listen at %s, port %u", host, port);
-        if (fd >= 0)
-            close(fd);
-        fd = -1;
-    }
-    freeaddrinfo(ai);
+    /* any address of IPv6 is any of IPv4 as well, where the host has IPv6 */
+    for (int family = AF_INET6; fd < 0 && family; family = family == AF_INET6 ? AF_INET : 0)
+        for (const struct addrinfo *ai = list; fd < 0 && ai; ai = ai->ai_next)
+            if (ai->ai_family == family)
+                fd = listen_at(ai, &last);
+    freeaddrinfo(list);
     if (fd < 0)
-        return -1;
+        return colo_fail(err, last.cls, NULL, "%s, port %u: %s", host, port, last.msg);
+    if (port_of(fd, bound)) {
+        close(fd);
+        return colo_fail_errno(err, errno, "%s, port %u", host, port);
+    }
     *out = fd;
-    *bound = ntohs(at.sa.sa_family == AF_INET6 ? at.in6.sin6_port : at.in.sin_port);
     return 0;
 }
 

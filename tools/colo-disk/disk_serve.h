@@ -14,7 +14,7 @@
 struct disk_serve {
     const char *target, *session;    /* session: uuid */
     const char *control, *secondary; /* paths of unix sockets */
-    const char *listen; /* numeric address for the primary's export; NULL with standalone */
+    const char *listen; /* numeric address or "any" for the primary's export; NULL: standalone */
     uint16_t port;      /* 0: any that is free */
     const char *psk;    /* file with the session's key, as nbdkit's --tls-psk wants it */
     const char *export; /* the primary's export; NULL: "primary" */

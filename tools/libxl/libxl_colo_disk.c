@@ -99,7 +99,7 @@ static int run_server(const struct colo_disk_undo *undo, uint32_t i, const libxl
         {"session", theirs->session},
         {"control", undo->control[i]},
         {"secondary", undo->guest[i]},
-        {"listen", disk->colo_host ? "::" : address}, /* that may be a name, or another's */
+        {"listen", disk->colo_host ? "any" : address}, /* that may be a name, or another's */
         {"port", disk->colo_port ? port : NULL},
         {"export", disk->colo_export},
         {"tls-psk", undo->key},

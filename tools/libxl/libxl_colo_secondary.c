@@ -132,7 +132,7 @@ static int start_disks(struct bringup *b, const struct colo_caps *peer, struct c
     colo_forward_host(device, mine->disk_address, host);
     mine->disks = peer->disks;
     return colo_disks_start(&b->disks, &b->p->shared->recovery.disks, &b->cfg, peer,
-                            host[0] ? host : "::", mine->disk, err);
+                            host[0] ? host : "any", mine->disk, err);
 }
 
 /* Who the primary and its guest are; is this host fit for it? */
