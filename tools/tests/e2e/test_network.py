@@ -17,7 +17,7 @@ LARGE = 50_000_000          # the same, in the long tests
 HALF_WAY = SIZE // 3        # when something happens to the hosts
 PACE = 20_000               # bytes a second, of a download from before protection on
 IDLE_TIME = 60              # seconds that a guest is left alone
-TAKEOVERS_TIME = 90         # seconds for as many takeovers as fit
+TAKEOVERS_TIME = 150        # seconds for as many takeovers as fit
 
 
 class Clients:
