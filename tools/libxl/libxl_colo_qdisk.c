@@ -171,8 +171,9 @@ static int start_mirror(struct colo_qdisks *d, const struct colo_qdisk *disk, co
     colo_json_put_str(g, "target", name);
     colo_json_put_str(g, "sync", "full");
     colo_json_put_str(g, "copy-mode", "write-blocking");
-    colo_json_put_str(g, "on-source-error", "report");
-    colo_json_put_str(g, "on-target-error", "report");
+    /* The job does not end by itself, see stop_copying. */
+    colo_json_put_str(g, "on-source-error", "stop");
+    colo_json_put_str(g, "on-target-error", "stop");
     return run(d->qmp, "blockdev-mirror", g, colo_now() + T_QMP, err);
 }
 
@@ -238,11 +239,15 @@ int colo_qdisks_check(struct colo_qdisks *d, struct colo_err *err)
     while ((rc = colo_qmp_next_event(d->qmp, ends, &data, err)) > 0) {
         const struct colo_qdisk *disk = of_job(d, data);
         const char *why = colo_json_get_str(data, "error");
+        const char *what = colo_json_get_str(data, "operation");
 
+        if (!why && what)
+            why = strcmp(what, "read") == 0 ? "it could not be read here"
+                                            : "it could not be written there";
         if (disk)
             rc = colo_fail(err, COLO_ERR_LOCAL, "disk-mirror",
                            "disk %s is not copied to the other host any more: %s", disk->vdev,
-                           why ? why : "the copy was ended, or could not write there");
+                           why ? why : "the copy was ended");
         colo_json_free(data);
         if (rc < 0)
             return -1;
@@ -362,10 +367,45 @@ static int wait_filters(struct colo_qmp *q, colo_time deadline, struct colo_err 
     return n;
 }
 
+static int is_running(struct colo_qmp *q, colo_time deadline, bool *running, struct colo_err *err)
+{
+    struct colo_json *status;
+
+    if (colo_qmp_cmd(q, "query-status", NULL, deadline, &status, err))
+        return -1;
+    *running = colo_json_get_bool(status, "running", false);
+    colo_json_free(status);
+    return 0;
+}
+
+/*
+ * QEMU (7.2) frees a job's bitmap of what is in flight when the job ends, and a write of the guest's
+ * that is under way then clears its bits in it all the same: seen as a crash of the device model, in
+ * its heap.  So a job must end while no write is: QEMU stops, which waits for all of them, for as
+ * long as that takes.  (One that is killed here is set going again by the monitor.)
+ */
+static int stop_copying(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
+{
+    bool running;
+    int rc;
+
+    if (is_running(q, deadline, &running, err) ||
+        (running && colo_qmp_cmd(q, "stop", NULL, deadline, NULL, err)))
+        return -1;
+    rc = cancel_jobs(q, deadline, err) || wait_filters(q, deadline, err) ? -1 : 0;
+    if (running && colo_qmp_cmd(q, "cont", NULL, colo_now() + T_QMP, NULL, rc ? NULL : err))
+        rc = -1;
+    return rc;
+}
+
 int colo_qdisks_stop(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
 {
-    if (each_node(q, PREFIX, deadline, cut_node, err) < 0 || cancel_jobs(q, deadline, err) ||
-        wait_filters(q, deadline, err) || each_node(q, PREFIX, deadline, delete_node, err) < 0)
+    int jobs = each(q, "query-block-jobs", NULL, "device", PREFIX, deadline, NULL, err);
+    int filters = each_node(q, FILTER, deadline, NULL, err);
+
+    if (jobs < 0 || filters < 0 || each_node(q, PREFIX, deadline, cut_node, err) < 0 ||
+        (jobs + filters > 0 && stop_copying(q, deadline, err)) ||
+        each_node(q, PREFIX, deadline, delete_node, err) < 0)
         return -1;
     return 0;
 }

@@ -232,7 +232,7 @@ static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err 
         r = colo_qdisks_stop(q, colo_now() + QMP_TIMEOUT, &e);
         note(r, &e, &rc, err);
     }
-    if (run) {
+    if (run || rec->mirrors) { /* which ends with QEMU stopped for a moment */
         r = qmp_run(q, "cont", NULL, &e);
         note(r, &e, &rc, err);
     }

@@ -14,7 +14,8 @@ from labkit import GuestConfig, wait_for
 from labkit.network import LINK
 from labkit.traffic import Rows
 
-DISKS = GuestConfig(name="d1", ip="10.78.0.30", disks=(0, 16))
+FILES = GuestConfig(name="d1", ip="10.78.0.30", disks=(0, 16))
+DEVICES = dataclasses.replace(FILES, loops=True)
 BLOCKS, GAP_US = 256, 50_000       # of the second disk, written all over without an end
 SERVERS = "[n]bdkit-colo-disk-plugin"      # so that what looks for it is not found
 RELAYS = "[n]bdkit .* nbd "
@@ -30,9 +31,10 @@ for port in $ports; do nft add rule inet cut out tcp dport $port drop; done"""
 class DiskWorld(World):
     """The guest writes a database and scribbles over a second disk, from before protection on."""
 
-    def __init__(self, stage):
+    def __init__(self, stage, config):
         p, s = stage.without_guest()
-        super().__init__(stage, p, s, stage.lab.restore_snapshot(p.name, DISKS))
+        self.config = config
+        super().__init__(stage, p, s, stage.lab.restore_snapshot(p.name, config))
         assert self.guest.ask("mount 0", timeout=60) == "ok"
         assert self.guest.ask(f"scribble 1 {BLOCKS} {GAP_US}") == "ok"
         self.furnish(s)
@@ -44,9 +46,10 @@ class DiskWorld(World):
     def furnish(self, host):
         """Disks for a second copy, of which all has to be overwritten.  (A host of the lab loses its
         files with its power.)"""
-        self.lab.install_guest(DISKS, [host.name])
-        for n in range(len(DISKS.disks)):
-            host.run(f"dd if=/dev/urandom of={shlex.quote(DISKS.disk(n))} bs=1M count=8 conv=notrunc")
+        self.lab.install_guest(self.config, [host.name])
+        for n in range(len(self.config.disks)):
+            disk = shlex.quote(self.config.disk(n))
+            host.run(f"dd if=/dev/urandom of={disk} bs=1M count=8 conv=notrunc")
 
     def protect(self, *options, deadline=300, **more):
         one = self.start("-i", "2000", *options, network=True, **more)
@@ -61,7 +64,7 @@ class DiskWorld(World):
 
     def boots_from_its_disks(self, host):
         """With a plain `xl create`, and all that clients were told is there."""
-        config = dataclasses.replace(DISKS, preloaded=True)
+        config = dataclasses.replace(self.config, preloaded=True)
         host.write(config.path, config.text(self.lab.tsc_khz()))
         host.run(["xl", "create", config.path])
         self.guest.wait_answers()
@@ -75,14 +78,14 @@ class DiskWorld(World):
         host.run(["xl", "destroy", self.guest.name])
         wait_for(lambda: not host.out(f"pgrep -f {SERVERS} || true"), 60,
                  "the disks' servers to end", 0.2)
-        host.run(["e2fsck", "-fn", DISKS.disk(0)])
+        host.run(["e2fsck", "-fn", self.config.disk(0)])
         self.nothing_at(host)
 
 
 @pytest.fixture
-def disks(stage):
+def disks(stage, request):
     stage.end_kept()
-    return DiskWorld(stage)
+    return DiskWorld(stage, request.param)
 
 
 def refused(disks, change, reason):
@@ -130,21 +133,24 @@ def cut_and_taken_over(disks, checkpoints, *options):
     disks.rows.go_on()
 
 
+@pytest.mark.parametrize("disks", [DEVICES], ids=["devices"], indirect=True)
 def test_power_cut(disks, record_property):
     """Protected while it writes; its host's power is cut anywhere between two checkpoints."""
-    disk = shlex.quote(DISKS.disk(1))
-    refused(disks, f"truncate -s 17M {disk}", "disk-size")
-    disks.s.run(f"truncate -s 16M {disk}")
+    file = shlex.quote(disks.config.disk_file(1))
+    refused(disks, f"truncate -s 17M {file}; losetup -c /dev/loop1", "disk-size")
+    disks.s.run(f"truncate -s 16M {file}; losetup -c /dev/loop1")
     cut_and_taken_over(disks, 5)
     disks.check()
     record_property("worst_wait_s", disks.rows.worst)
     disks.end(disks.s)
+    disks.s.run("losetup -D")
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("disks", [FILES], ids=["files"], indirect=True)
 def test_a_long_life(disks):
     """Everything that can happen to a guest's disks, one after the other."""
-    disk = shlex.quote(DISKS.disk(1))
+    disk = shlex.quote(FILES.disk(1))
     refused(disks, f"rm {disk}; mkdir -p /mnt/small; mount -t tmpfs -o size=64k none /mnt/small && "
                    f"truncate -s 16M /mnt/small/disk && ln -s /mnt/small/disk {disk}", "disk-mirror")
     refused(disks, f"rm {disk}; umount /mnt/small; rmdir /mnt/small", "file-missing")

@@ -18,6 +18,8 @@ static struct model {
     const char *fail; /* this command fails */
     int keep;         /* so many cancellations do not end a job */
     bool order;       /* a node was deleted that a job still wrote to */
+    bool stopped;     /* QEMU */
+    bool in_flight;   /* a job ended while the guest could write */
     int filter;       /* so often a copy's filter is still there */
     char mirror[512]; /* the arguments of the last mirror, in parts */
 } m;
@@ -84,6 +86,12 @@ static bool serve(struct fakeqmp *f, const char *command, const struct colo_json
     (void)priv;
     if (m.fail && !strcmp(command, m.fail))
         return fakeqmp_error(f, "told to fail");
+    if (!strcmp(command, "query-status"))
+        return fakeqmp_return(f, m.stopped ? "{\"running\":false}" : "{\"running\":true}");
+    if (!strcmp(command, "stop") || !strcmp(command, "cont")) {
+        m.stopped = !strcmp(command, "stop");
+        return fakeqmp_return(f, "{}");
+    }
     if (!strcmp(command, "query-block"))
         return query_block(f);
     if (!strcmp(command, "query-named-block-nodes"))
@@ -111,6 +119,7 @@ static bool serve(struct fakeqmp *f, const char *command, const struct colo_json
     if (!strcmp(command, "block-job-cancel")) {
         if (!colo_json_get_bool(a, "force", false))
             return fakeqmp_error(f, "it would wait for the target");
+        m.in_flight |= !m.stopped;
         return end_job(f, colo_json_get_str(a, "device"), "BLOCK_JOB_CANCELLED");
     }
     if (!strcmp(command, "yank")) {
@@ -172,7 +181,7 @@ static void start(struct fixture *x)
 
 static void stop(struct fixture *x)
 {
-    assert_false(m.order);
+    assert_false(m.order || m.in_flight || m.stopped);
     libxl_domain_config_dispose(&x->cfg);
     colo_qmp_close(x->q);
     fakeqmp_stop(x->f);
