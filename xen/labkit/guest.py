@@ -37,6 +37,7 @@ class GuestConfig:
     vga: str = "none"                   # or "stdvga", with VNC
     nics: int = 1                       # 0: no network
     disks: tuple = ()                   # MiB; 0: the file system that guestimage makes
+    loops: bool = False                 # they are block devices (loop0, ...) of each host
     bridge: str = "xenbr0"
     script: str = "vif-lab"             # "": the host's own, slower by 10 s a guest
     tick_ms: int = 2000                 # a line costs dozens of exits to QEMU
@@ -60,13 +61,23 @@ class GuestConfig:
     def disk(self, n):
         return f"{HOME}/{self.name}-{n}.img"
 
+    def disk_file(self, n):
+        """The file that it is, or is on."""
+        return self.disk(n) + (".file" if self.loops else "")
+
     def make_disks(self):
         """A script that makes them, new."""
-        return " && ".join(
-            f"rm -f {shlex.quote(self.disk(n))} && " +
-            (f"truncate -s {size}M {shlex.quote(self.disk(n))}" if size else
-             f"cp --sparse=always {IMAGES}/disk.img {shlex.quote(self.disk(n))}")
-            for n, size in enumerate(self.disks)) or "true"
+        return " && ".join(self._make_disk(n) for n in range(len(self.disks))) or "true"
+
+    def _make_disk(self, n):
+        disk, file, loop = shlex.quote(self.disk(n)), shlex.quote(self.disk_file(n)), f"/dev/loop{n}"
+        size = self.disks[n]
+        script = f"rm -f {disk} {file} && " + (
+            f"truncate -s {size}M {file}" if size else f"cp --sparse=always {IMAGES}/disk.img {file}")
+        if self.loops:
+            script += (f" && {{ losetup -d {loop} 2>/dev/null; losetup {loop} {file}; }} && "
+                       f"ln -s {loop} {disk}")
+        return script
 
     def text(self, tsc_khz=None):
         # the guest cannot calibrate its TSC here; told, it need not read the HPET for the time
