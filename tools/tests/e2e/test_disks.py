@@ -143,7 +143,7 @@ def test_power_cut(disks, record_property):
     disks.check()
     record_property("worst_wait_s", disks.rows.worst)
     disks.end(disks.s)
-    disks.s.run("losetup -D")
+    disks.s.run("losetup -d /dev/loop0; losetup -d /dev/loop1")
 
 
 @pytest.mark.long
