@@ -157,12 +157,56 @@ static int set_up_network(struct bringup *b, uint32_t domid, const struct colo_c
     return 0;
 }
 
+/* QEMU has to stop for the end of a copy, see libxl_colo_qdisk.c; and while it stands nobody answers a
+ * vCPU.  0: the guest stands still. */
+static int pause_guest(struct bringup *b, uint32_t domid)
+{
+    struct colo_recovery *rec = &b->p->shared->recovery;
+
+    rec->paused = true;
+    if (libxl_domain_pause(b->ctx, domid, NULL) == 0)
+        return 0;
+    rec->paused = false; /* it is not there any more */
+    return -1;
+}
+
+static void unpause_guest(struct bringup *b, uint32_t domid)
+{
+    if (libxl_domain_unpause(b->ctx, domid, NULL))
+        colo_session_say(&b->s, "the guest could not be unpaused, its monitor tries again");
+    else
+        b->p->shared->recovery.paused = false;
+}
+
+static void end_disks(struct bringup *b, uint32_t domid, bool runs)
+{
+    bool paused = b->p->shared->recovery.mirrors && runs && pause_guest(b, domid) == 0;
+
+    colo_sync_disks_end(&b->s, &b->disks);
+    if (paused)
+        unpause_guest(b, domid);
+}
+
+/* What a session may have left that was killed together with its monitor. */
+static int clear_disks(struct bringup *b, uint32_t domid, struct colo_err *err)
+{
+    int rc;
+
+    if (pause_guest(b, domid))
+        return colo_fail(err, COLO_ERR_LOCAL, NULL, "the guest cannot be paused");
+    rc = colo_qdisks_stop(b->disks.q.qmp, colo_now() + COLO_T_QMP, err);
+    unpause_guest(b, domid);
+    return rc;
+}
+
 /* The same way as the proxies'. */
-static int set_up_disks(struct bringup *b, const struct colo_caps *mine,
+static int set_up_disks(struct bringup *b, uint32_t domid, const struct colo_caps *mine,
                         const struct colo_caps *peer, struct colo_err *err)
 {
     char host[COLO_ADDRESS + IFNAMSIZ];
 
+    if (b->disks.q.n && clear_disks(b, domid, err))
+        return -1;
     colo_forward_host(colo_forward_device(&b->cfg), peer->disk_address, host);
     return colo_sync_disks(&b->s, &b->disks, host[0] ? host : b->p->peer, mine, peer, err);
 }
@@ -193,7 +237,7 @@ static int set_up(struct bringup *b, uint32_t domid, struct colo_err *err)
         colo_session_explain(s, err);
         return -1;
     }
-    if (colo_session_alive(s, err) || set_up_disks(b, &caps, &peer, err) ||
+    if (colo_session_alive(s, err) || set_up_disks(b, domid, &caps, &peer, err) ||
         set_up_network(b, domid, &caps, &peer, err)) {
         colo_session_explain(
             s, err); /* the copying of disks lasts: the peer may have left meanwhile */
@@ -255,7 +299,7 @@ int colo_primary(const struct colo_session_params *p, uint32_t domid, enum colo_
                          domid, p->peer, domid);
     colo_heartbeat_stop(&s->hb);
     end_network(&b, *outcome == COLO_OUT_GUEST_HERE);
-    colo_sync_disks_end(s, &b.disks);
+    end_disks(&b, domid, *outcome == COLO_OUT_GUEST_HERE);
     colo_status_error(p->shared, err);
     colo_state_set(p->shared, after[*outcome]);
     xc_sr_channel_fini(&s->ch);

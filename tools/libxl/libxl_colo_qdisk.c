@@ -381,8 +381,8 @@ static int is_running(struct colo_qmp *q, colo_time deadline, bool *running, str
 /*
  * QEMU (7.2) frees a job's bitmap of what is in flight when the job ends, and a write of the guest's
  * that is under way then clears its bits in it all the same: seen as a crash of the device model, in
- * its heap.  So a job must end while no write is: QEMU stops, which waits for all of them, for as
- * long as that takes.  (One that is killed here is set going again by the monitor.)
+ * its heap.  So a job must end while no write is: QEMU stops, which waits for all of them.  (A session
+ * that is killed here has its QEMU set going again by the monitor.)
  */
 static int stop_copying(struct colo_qmp *q, colo_time deadline, struct colo_err *err)
 {

@@ -58,7 +58,8 @@ int colo_qdisks_check(struct colo_qdisks *d, struct colo_err *err);
 void colo_qdisks_cut(struct colo_qdisks *d);
 
 /* stop: the guest writes to its own disks only, and nothing of ours is left in QEMU.  By the names of
- * things in there: also for one that a killed session left. */
+ * things in there: also for one that a killed session left.  The guest must not run meanwhile, for
+ * QEMU is stopped for a moment: Xen answers a vCPU's I/O by itself then, with ones. */
 int colo_qdisks_stop(struct colo_qmp *q, colo_time deadline, struct colo_err *err);
 
 #endif

@@ -220,7 +220,8 @@ static void drop_image_nodes(struct colo_qmp *q)
     colo_json_free(list);
 }
 
-static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err *err)
+static int undo_qemu(const struct colo_recovery *rec, xc_interface *xch, bool run,
+                     struct colo_err *err)
 {
     struct colo_err e = {0};
     struct colo_qmp *q;
@@ -229,6 +230,7 @@ static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err 
     if (qmp_connect(rec->domid, &q, err))
         return -1;
     if (rec->mirrors) { /* first: the guest's writes may be waiting for the other host */
+        xc_domain_pause(xch, rec->domid);
         r = colo_qdisks_stop(q, colo_now() + QMP_TIMEOUT, &e);
         note(r, &e, &rc, err);
     }
@@ -236,6 +238,8 @@ static int undo_qemu(const struct colo_recovery *rec, bool run, struct colo_err 
         r = qmp_run(q, "cont", NULL, &e);
         note(r, &e, &rc, err);
     }
+    if (rec->mirrors)
+        xc_domain_unpause(xch, rec->domid);
     /* Whether it is on is not known, and QEMU (7.2) aborts when it is told to switch off what is
      * off, while switching on twice does nothing. */
     r = qmp_run(q, "xen-set-global-dirty-log", "{\"enable\":true}", &e) ||
@@ -304,8 +308,11 @@ static int run_on(struct colo_recovery *rec, bool *here, struct colo_err *err)
     /* Harmless where it is off. */
     if (xc_shadow_control(xch, rec->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0) < 0 && rec->logdirty)
         colo_monitor_log("switching the dirty log off: %s", strerror(errno));
-    r = undo_qemu(rec, stopped && state == 1, &e);
+    r = undo_qemu(rec, xch, stopped && state == 1, &e);
     note(r, &e, &rc, err);
+    if (rec->paused) /* once more than it is unpaused */
+        xc_domain_unpause(xch, rec->domid);
+    rec->paused = false;
     if (stopped && state == 1) {
         /* Takes back a shutdown that has been asked for and is not complete, too.  Not the "fast"
          * way, which writes a return code into the registers of a guest that asked for nothing. */

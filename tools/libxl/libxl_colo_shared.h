@@ -38,6 +38,7 @@ struct colo_recovery {
     struct colo_net_undo net;    /* our proxy */
     struct colo_disk_undo disks; /* secondary: its servers; primary: the relays, and the key */
     bool mirrors;                /* primary: QEMU may be copying its disks */
+    bool paused;                 /* primary: by us, while that ends */
     /* The guest has no monitor but ours: stock xl's exits when the guest is first suspended.  Set
      * by colo_state_set, or by the session that retired an older monitor of ours; never cleared. */
     bool needs_monitor;
