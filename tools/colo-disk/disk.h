@@ -68,8 +68,12 @@ void disk_server_ask_end(struct disk_server *s);
 void disk_cut(uint16_t port, const char *path);
 
 /* ---- disk_requests.c ---- */
-/* The reply, malloc'ed; NULL: out of memory. */
-char *disk_request(struct disk_server *s, struct disk_client *c, const char *line, size_t len);
+/* A colo_lines_answer for a client's request; NULL: out of memory. */
+struct disk_asking {
+    struct disk_server *s;
+    struct disk_client *c;
+};
+char *disk_answer(void *asking, const char *line, size_t len);
 /* A line for those that watch. */
 char *disk_event(struct disk_server *s, const struct colo_disk_status *st);
 

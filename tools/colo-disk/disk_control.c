@@ -114,24 +114,12 @@ static void take_client(struct disk_server *s)
     (void)colo_lines_open(&c->lines, fd); /* or it is closed */
 }
 
-struct asking {
-    struct disk_server *s;
-    struct disk_client *c;
-};
-
-static char *answer(void *priv, const char *line, size_t len)
-{
-    struct asking *a = priv;
-
-    return disk_request(a->s, a->c, line, len);
-}
-
 static void serve(struct disk_server *s, struct disk_client *c, short events)
 {
-    struct asking asking = {.s = s, .c = c};
+    struct disk_asking asking = {.s = s, .c = c};
 
     if (((events & POLLOUT) && !colo_lines_flush(&c->lines)) ||
-        ((events & ~POLLOUT) && !colo_lines_hear(&c->lines, answer, &asking)))
+        ((events & ~POLLOUT) && !colo_lines_hear(&c->lines, disk_answer, &asking)))
         hang_up(s, c);
 }
 

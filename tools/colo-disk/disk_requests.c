@@ -231,11 +231,6 @@ char *disk_event(struct disk_server *s, const struct colo_disk_status *st)
     return colo_json_gen_finish(g);
 }
 
-struct asking {
-    struct disk_server *s;
-    struct disk_client *c;
-};
-
 static int run(void *priv, const char *name, const struct colo_json *q, struct colo_json_gen *g,
                struct colo_err *err)
 {
@@ -249,7 +244,7 @@ static int run(void *priv, const char *name, const struct colo_json *q, struct c
         {"takeover", takeover_request}, {"abort", abort_request},
         {"end", end_request},           {"watch", watch_request},
     };
-    struct asking *a = priv;
+    struct disk_asking *a = priv;
 
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
         if (!strcmp(name, requests[i].name))
@@ -257,9 +252,7 @@ static int run(void *priv, const char *name, const struct colo_json *q, struct c
     return colo_request_bad(err, "what to do");
 }
 
-char *disk_request(struct disk_server *s, struct disk_client *c, const char *line, size_t len)
+char *disk_answer(void *asking, const char *line, size_t len)
 {
-    struct asking asking = {.s = s, .c = c};
-
-    return colo_request_answer(line, len, run, &asking);
+    return colo_request_answer(line, len, run, asking);
 }

@@ -67,24 +67,12 @@ static void settle(struct proxy_daemon *d, struct proxy_client *c, bool there)
         proxy_control_close(c);
 }
 
-struct asking {
-    struct proxy_daemon *d;
-    struct proxy_client *c;
-};
-
-static char *answer(void *priv, const char *line, size_t len)
-{
-    struct asking *a = priv;
-
-    return proxy_request(a->d, a->c, line, len);
-}
-
 void proxy_control_ready(struct proxy_daemon *d, struct proxy_client *c, uint32_t events)
 {
-    struct asking asking = {.d = d, .c = c};
+    struct proxy_asking asking = {.d = d, .c = c};
     bool there = !(events & EPOLLOUT) || colo_lines_flush(&c->lines);
 
-    settle(d, c, there && colo_lines_hear(&c->lines, answer, &asking));
+    settle(d, c, there && colo_lines_hear(&c->lines, proxy_answer, &asking));
 }
 
 void proxy_control_event(struct proxy_daemon *d, char *line)

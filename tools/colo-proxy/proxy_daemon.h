@@ -66,8 +66,12 @@ void proxy_control_close(struct proxy_client *c);
 void proxy_control_event(struct proxy_daemon *d, char *line);
 
 /* ---- proxy_requests.c: what is asked ---- */
-/* The reply, malloc'ed; NULL: out of memory. */
-char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *line, size_t len);
+/* A colo_lines_answer for a client's request; NULL: out of memory. */
+struct proxy_asking {
+    struct proxy_daemon *d;
+    struct proxy_client *c;
+};
+char *proxy_answer(void *asking, const char *line, size_t len);
 
 /* ---- proxy_stats.c ---- */
 void proxy_stats_put(struct proxy *p, struct colo_json_gen *g);

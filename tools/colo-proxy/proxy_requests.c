@@ -229,11 +229,6 @@ static int teardown_request(struct proxy_daemon *d, const struct colo_json *q,
     return proxy_step_aside(d, err);
 }
 
-struct asking {
-    struct proxy_daemon *d;
-    struct proxy_client *c;
-};
-
 static int run(void *priv, const char *name, const struct colo_json *q, struct colo_json_gen *g,
                struct colo_err *err)
 {
@@ -246,7 +241,7 @@ static int run(void *priv, const char *name, const struct colo_json *q, struct c
         {"mode", mode_request},   {"takeover", takeover_request},
         {"stats", stats_request}, {"teardown", teardown_request},
     };
-    struct asking *a = priv;
+    struct proxy_asking *a = priv;
 
     if (!strcmp(name, "watch")) {
         a->c->watches = true;
@@ -258,9 +253,7 @@ static int run(void *priv, const char *name, const struct colo_json *q, struct c
     return colo_request_bad(err, "what to do");
 }
 
-char *proxy_request(struct proxy_daemon *d, struct proxy_client *c, const char *line, size_t len)
+char *proxy_answer(void *asking, const char *line, size_t len)
 {
-    struct asking asking = {.d = d, .c = c};
-
-    return colo_request_answer(line, len, run, &asking);
+    return colo_request_answer(line, len, run, asking);
 }

@@ -36,7 +36,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void one_line(struct disk_server *s, const char *text, size_t len)
 {
-    char *reply = disk_request(s, &s->client[0], text, len);
+    struct disk_asking asking = {.s = s, .c = &s->client[0]};
+    char *reply = disk_answer(&asking, text, len);
     struct colo_json *j;
 
     if (!reply || colo_json_parse(reply, strlen(reply), &j, NULL))

@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct proxy_daemon d; /* large */
     const char *text = (const char *)data, *end;
+    struct proxy_asking asking = {.d = &d, .c = &d.client[0]};
     const struct proxy_run run = {.control_path = ""};
     struct colo_json *j;
     char *reply;
@@ -36,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; size && i < 20 && !d.quit; i++) {
         end = memchr(text, '\n', size);
         len = end ? (size_t)(end - text) : size;
-        reply = proxy_request(&d, &d.client[0], text, len);
+        reply = proxy_answer(&asking, text, len);
         if (!reply || colo_json_parse(reply, strlen(reply), &j, NULL))
             abort();
         if (!colo_json_get(j, "error") == !colo_json_get_bool(j, "ok", false))
