@@ -77,7 +77,4 @@ char *disk_answer(void *asking, const char *line, size_t len);
 /* A line for those that watch. */
 char *disk_event(struct disk_server *s, const struct colo_disk_status *st);
 
-/* One line to stderr, with the time. */
-void disk_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
 #endif

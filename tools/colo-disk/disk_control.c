@@ -14,17 +14,6 @@
 
 #include "disk.h"
 
-void disk_log(const char *fmt, ...)
-{
-    char text[900], stamp[COLO_STAMP];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "%s %s\n", colo_stamp(stamp), text);
-}
-
 /* ---- sockets ---- */
 
 int disk_listen_unix(const char *path, int *out, struct colo_err *err)
@@ -92,7 +81,7 @@ static void hang_up(struct disk_server *s, struct disk_client *c)
     c->watches = false;
     if (s->holder != c)
         return;
-    disk_log("who prepared a checkpoint is gone: cancelled");
+    colo_log("who prepared a checkpoint is gone: cancelled");
     colo_disk_cancel(s->disk);
     s->holder = NULL;
     s->hold_until = COLO_NO_DEADLINE;
@@ -133,7 +122,7 @@ static void tell(struct disk_server *s)
     error = st.error.cls != COLO_OK;
     if (st.state == s->told && error == s->told_error)
         return;
-    disk_log("the disk is %s%s%s", colo_disk_state_name(st.state), error ? ": " : "",
+    colo_log("the disk is %s%s%s", colo_disk_state_name(st.state), error ? ": " : "",
              error ? st.error.msg : "");
     if (st.state >= COLO_DISK_TAKEOVER && st.state <= COLO_DISK_STANDALONE && !s->primary_cut) {
         disk_cut(s->port, NULL); /* the primary's host may be without power */
@@ -170,11 +159,11 @@ static void maybe_end(struct disk_server *s)
     if (has_clients(s) || folds || (taken && guests > 0))
         s->alone_at = now + s->alone_limit;
     if (now >= s->alone_at) {
-        disk_log("nobody controls this disk any more: ending");
+        colo_log("nobody controls this disk any more: ending");
         s->quit = true;
     } else if (s->told == COLO_DISK_STANDALONE && guests == 0 &&
                __atomic_load_n(&s->guests_ever, __ATOMIC_ACQUIRE) > 0) {
-        disk_log("the guest is gone, and all is on the disk: ending");
+        colo_log("the guest is gone, and all is on the disk: ending");
         s->quit = true;
     }
 }
@@ -183,7 +172,7 @@ static void maybe_let_go(struct disk_server *s)
 {
     if (colo_now() < s->hold_until)
         return;
-    disk_log("a prepared checkpoint was not committed in time: cancelled");
+    colo_log("a prepared checkpoint was not committed in time: cancelled");
     colo_disk_cancel(s->disk);
     s->holder = NULL;
     s->hold_until = COLO_NO_DEADLINE;
@@ -195,7 +184,7 @@ static void pass_time(struct disk_server *s)
     tell(s);
     maybe_end(s);
     if (__atomic_load_n(&s->asked, __ATOMIC_ACQUIRE)) {
-        disk_log("told to end");
+        colo_log("told to end");
         s->quit = true;
     }
 }

@@ -54,7 +54,7 @@ static void tell_error(struct proxy_daemon *d, const char *name, const struct co
 {
     struct colo_json_gen *g = event(name);
 
-    proxy_log("%s: %s", name, err->msg);
+    colo_log("%s: %s", name, err->msg);
     if (g) {
         colo_json_put_str(g, "reason", err->reason);
         colo_json_put_str(g, "message", err->msg);
@@ -68,8 +68,8 @@ static void tell_divergence(struct proxy_daemon *d, struct proxy_nic *nic)
     const struct colo_divergence *v = &nic->last;
     struct colo_json_gen *g = event("checkpoint");
 
-    proxy_log("checkpoint %" PRIu64 " wanted for %s: %s: %s %s", d->proxy.checkpoint + 1,
-              nic->links.tap, colo_why_name(v->why), v->flow, v->text);
+    colo_log("checkpoint %" PRIu64 " wanted for %s: %s: %s %s", d->proxy.checkpoint + 1,
+             nic->links.tap, colo_why_name(v->why), v->flow, v->text);
     if (g) {
         colo_json_put_str(g, "why", colo_why_name(v->why));
         colo_json_put_str(g, "nic", nic->links.tap);
@@ -101,7 +101,7 @@ static void link_is_up(struct proxy_daemon *d, uint32_t index)
         close(d->listen_fd);
     d->listen_fd = -1;
     d->link_events = 0; /* of this fd nothing was waited for as WATCH_LINK */
-    proxy_log("the link to the other proxy is up");
+    colo_log("the link to the other proxy is up");
     send_event(d, event("link-up"));
 }
 
@@ -127,7 +127,7 @@ static void pending_ready(struct proxy_daemon *d, uint32_t index)
     proxy_link_free(l);
     d->pending[index] = NULL;
     if (d->proxy.secondary)
-        proxy_log("a connection was refused: %s", err.msg);
+        colo_log("a connection was refused: %s", err.msg);
     else
         tell_error(d, "link-lost", &err);
 }
@@ -147,7 +147,7 @@ static void accept_link(struct proxy_daemon *d)
         return;
     }
     if (proxy_link_new(fd, &d->link_cfg, &d->pending[i], &err))
-        proxy_log("%s", err.msg);
+        colo_log("%s", err.msg);
     else
         proxy_watch(d, fd, WATCH_PENDING, i, EPOLLIN, NULL);
 }
@@ -299,7 +299,7 @@ static void maybe_aside(struct proxy_daemon *d)
         return;
     if (proxy_step_aside(d, &err))
         tell_error(d, "aside-failed", &err);
-    proxy_log("no connection needs rewriting any more: stepped aside");
+    colo_log("no connection needs rewriting any more: stepped aside");
     send_event(d, event("aside"));
     d->quit = true;
 }
@@ -322,11 +322,11 @@ static void maybe_alone(struct proxy_daemon *d)
         d->alone_at = p->now + d->alone_limit;
     if (p->now < d->alone_at)
         return;
-    proxy_log("no session and no monitor is there any more: ending");
+    colo_log("no session and no monitor is there any more: ending");
     d->rejoin = !p->secondary;
     proxy_pass(p);
     if (proxy_step_aside(d, &err))
-        proxy_log("%s", err.msg);
+        colo_log("%s", err.msg);
     d->quit = true;
 }
 

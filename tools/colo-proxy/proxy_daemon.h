@@ -46,8 +46,6 @@ struct proxy_run {
 int proxy_daemon_run(const struct proxy_run *run, struct colo_err *err);
 
 /* ---- proxy_process.c ---- */
-/* One line to stderr, with the time. */
-void proxy_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Exit, and let a child return in a session of its own, with its messages in `log` (NULL: none). */
 int proxy_background(const char *log, struct colo_err *err);
 /* Keep CAP_NET_ADMIN, for taps and what they are wired with; no program that is run gets more. */

@@ -9,17 +9,6 @@
 
 #include "proxy_daemon.h"
 
-void proxy_log(const char *fmt, ...)
-{
-    char text[900], stamp[COLO_STAMP];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "%s %s\n", colo_stamp(stamp), text);
-}
-
 int proxy_background(const char *log, struct colo_err *err)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), out;

@@ -111,17 +111,20 @@ colo_time colo_now(void)
     return (colo_time)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-const char *colo_stamp(char stamp[COLO_STAMP])
+void colo_log(const char *fmt, ...)
 {
+    char text[900], stamp[32];
     struct timespec ts;
     struct tm tm;
-    size_t n;
+    va_list ap;
 
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
     clock_gettime(CLOCK_REALTIME, &ts);
     localtime_r(&ts.tv_sec, &tm);
-    n = strftime(stamp, COLO_STAMP, "%Y-%m-%d %H:%M:%S", &tm);
-    snprintf(stamp + n, COLO_STAMP - n, ".%03ld [%d]", ts.tv_nsec / 1000000, (int)getpid());
-    return stamp;
+    strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &tm);
+    dprintf(STDERR_FILENO, "%s.%03ld [%d] %s\n", stamp, ts.tv_nsec / 1000000, (int)getpid(), text);
 }
 
 colo_time colo_deadline(colo_time timeout, colo_time limit)

@@ -65,9 +65,8 @@ typedef int64_t colo_time;
 #define COLO_MS          INT64_C(1000000)
 colo_time colo_now(void);
 
-/* What a line of a log begins with: the time of day and our pid.  Returns stamp. */
-#define COLO_STAMP 48
-const char *colo_stamp(char stamp[COLO_STAMP]);
+/* A line of a log, which is stderr: the time of day, our pid, and the text, of 900 bytes at most. */
+void colo_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* The earlier of `timeout` from now (0 = none) and `limit` (0 = none). */
 colo_time colo_deadline(colo_time timeout, colo_time limit);

@@ -57,7 +57,4 @@ struct colo_monitor_ops {
 
 extern const struct colo_monitor_ops colo_monitor_xen_ops; /* libxl_colo_watch.c */
 
-/* A time-stamped line to the monitor's log (its stderr). */
-void colo_monitor_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
 #endif

@@ -122,7 +122,7 @@ static char *retire(struct mon *m)
     if (!m->retired)
         return reply_error("guest-restarting", "the guest is down or restarting: try again later");
 
-    colo_monitor_log("another session takes the guest: ending");
+    colo_log("another session takes the guest: ending");
     send_session(m, COLO_MSG_RETIRED, 0, NULL);
     /* Before the answer: from then on the name may be the other session's. */
     colo_control_withdraw(m->control);
@@ -181,7 +181,7 @@ static void follow_domid(struct mon *m, uint32_t domid)
             rc = colo_control_listen(domid, handle, m, &m->control, &err);
     }
     if (rc)
-        colo_monitor_log("the control socket of domain %u: %s", domid, err.msg);
+        colo_log("the control socket of domain %u: %s", domid, err.msg);
     else
         m->control_domid = domid;
 }
@@ -233,7 +233,7 @@ static void hear_session(struct mon *m, bool process_gone)
         follow_domid(m, m->c.sh->recovery.domid);
         break;
     case COLO_MSG_END:
-        colo_monitor_log("the session is over, and there is nothing to watch");
+        colo_log("the session is over, and there is nothing to watch");
         end(m, 0);
     case COLO_MSG_WATCH:
     case COLO_MSG_REPROTECT:
@@ -257,8 +257,8 @@ static void end_on_signal(struct mon *m)
     pthread_mutex_unlock(&m->lock);
     if (acting)
         return; /* a domain half built or half destroyed would be left */
-    colo_monitor_log("terminated by a signal: nobody honours the guest's on_reboot and the like"
-                     " from now on");
+    colo_log("terminated by a signal: nobody honours the guest's on_reboot and the like"
+             " from now on");
     end(m, 0);
 }
 
@@ -293,7 +293,7 @@ static void hear_worker(struct mon *m)
             send_session(m, COLO_MSG_GONE, 0, &msg.err);
         else
             send_session(m, COLO_MSG_GONE, 0, NULL);
-        colo_monitor_log("nothing left to watch: ending");
+        colo_log("nothing left to watch: ending");
         end(m, 0);
     default:
         break;

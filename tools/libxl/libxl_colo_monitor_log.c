@@ -95,14 +95,3 @@ void colo_monitor_log_open(const struct colo_monitor_child *c)
     close(fd);
     snprintf(now_open, sizeof(now_open), "%s", path);
 }
-
-void colo_monitor_log(const char *fmt, ...)
-{
-    char stamp[COLO_STAMP], text[640];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    dprintf(STDERR_FILENO, "%s %s\n", colo_stamp(stamp), text);
-}

@@ -20,7 +20,7 @@ static void proxy_ended(struct mon *m)
     m->px = NULL;
     pthread_mutex_lock(&m->lock);
     if (!m->acting && !m->retired && colo_net_undo(NULL, &m->c.sh->recovery.net, true, &err))
-        colo_monitor_log("the guest's network: %s", err.msg);
+        colo_log("the guest's network: %s", err.msg);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -50,9 +50,9 @@ void colo_monitor_proxy_ready(struct mon *m)
     while ((rc = colo_proxy_event(m->px, &ev, &err)) > 0)
         aside |= ev.type == COLO_PROXY_ASIDE;
     if (aside)
-        colo_monitor_log("no connection needs the guest's proxy any more");
+        colo_log("no connection needs the guest's proxy any more");
     else if (rc < 0)
-        colo_monitor_log("%s: connections from before the takeover are lost", err.msg);
+        colo_log("%s: connections from before the takeover are lost", err.msg);
     if (aside || rc < 0)
         proxy_ended(m);
 }

@@ -44,11 +44,11 @@ static bool recover(struct mon *m)
     bool here = false;
     int rc;
 
-    colo_monitor_log("the session of %s ended without a word: undoing",
-                     sh->recovery.name[0] ? sh->recovery.name : "a guest");
+    colo_log("the session of %s ended without a word: undoing",
+             sh->recovery.name[0] ? sh->recovery.name : "a guest");
     rc = m->c.ops->recover(m->c.priv, sh, m->c.opts.role, &here, &err);
     if (rc)
-        colo_monitor_log("undoing failed: %s", err.msg);
+        colo_log("undoing failed: %s", err.msg);
     if (!here) {
         set_status(m, COLO_STATE_ENDED, 0, "session-killed",
                    rc ? err.msg : "the session's process was killed");
@@ -66,9 +66,9 @@ static bool bring_back(struct mon *m)
     struct colo_err err = {0};
     bool here = false;
 
-    colo_monitor_log("the session left something to be done with the guest");
+    colo_log("the session left something to be done with the guest");
     if (m->c.ops->recover(m->c.priv, m->c.sh, m->c.opts.role, &here, &err))
-        colo_monitor_log("it failed: %s", err.msg);
+        colo_log("it failed: %s", err.msg);
     return here;
 }
 
@@ -118,7 +118,7 @@ out:
     if (w)
         ops->close(w);
     if (rc)
-        colo_monitor_log("%s", err.msg);
+        colo_log("%s", err.msg);
     if (rc || !*domid) {
         post(m, COLO_MSG_GONE, 0, &err);
         return false;
@@ -170,7 +170,7 @@ void colo_monitor_work(struct mon *m, bool killed, bool reprotect)
     m->acting = killed; /* undoing is not to be broken off either */
     m->phase = PHASE_WORKING;
     if (pthread_create(&m->thread, NULL, work, m)) {
-        colo_monitor_log("no memory for a thread: giving up");
+        colo_log("no memory for a thread: giving up");
         _exit(1);
     }
 }

@@ -64,7 +64,7 @@ static void note(int step_rc, const struct colo_err *step, int *rc, struct colo_
 {
     if (!step_rc)
         return;
-    colo_monitor_log("%s", step->msg);
+    colo_log("%s", step->msg);
     if (!*rc && err)
         *err = *step;
     *rc = -1;
@@ -96,7 +96,7 @@ static void kill_stray(const char *program, const char *want, size_t want_len)
             continue;
         buf[len] = '\0';
         if (strstr(buf, program) && memmem(buf, (size_t)len, want, want_len)) {
-            colo_monitor_log("killing %s (process %d), which was left", buf, pid);
+            colo_log("killing %s (process %d), which was left", buf, pid);
             kill(pid, SIGKILL);
         }
     }
@@ -301,13 +301,13 @@ static int run_on(struct colo_recovery *rec, bool *here, struct colo_err *err)
                     : domain_state(xch, rec->domid, &suspended);
     *here = state >= 0;
     if (state < 0) {
-        colo_monitor_log("domain %u is gone", rec->domid);
+        colo_log("domain %u is gone", rec->domid);
         goto out;
     }
 
     /* Harmless where it is off. */
     if (xc_shadow_control(xch, rec->domid, XEN_DOMCTL_SHADOW_OP_OFF, NULL, 0) < 0 && rec->logdirty)
-        colo_monitor_log("switching the dirty log off: %s", strerror(errno));
+        colo_log("switching the dirty log off: %s", strerror(errno));
     r = undo_qemu(rec, xch, stopped && state == 1, &e);
     note(r, &e, &rc, err);
     if (rec->paused) /* once more than it is unpaused */
@@ -348,7 +348,7 @@ static int become_guest(struct colo_recovery *rec, struct colo_err *err)
     }
     rc = colo_nics_join(&rec->nics, &e);
     if (rc) {
-        colo_monitor_log("%s", e.msg);
+        colo_log("%s", e.msg);
         if (err)
             *err = e;
     }
@@ -404,7 +404,7 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
             undo_disks(rec);
             break;
         }
-        colo_monitor_log("destroying the second copy of %s, domain %u", rec->name, copy);
+        colo_log("destroying the second copy of %s, domain %u", rec->name, copy);
         colo_net_undo(NULL, &rec->net, false, NULL);
         rc = colo_destroy_domain(copy, err);
         undo_disks(rec);
@@ -413,9 +413,9 @@ int colo_recover(void *priv, struct colo_shared *sh, enum colo_role role, bool *
         break;
     case COLO_RECOVER_RUN_ON:
     case COLO_RECOVER_TAKEOVER:
-        colo_monitor_log(what == COLO_RECOVER_TAKEOVER ? "completing the takeover of %s, domain %u"
-                                                       : "%s, domain %u, is to run on unprotected",
-                         rec->name, rec->domid);
+        colo_log(what == COLO_RECOVER_TAKEOVER ? "completing the takeover of %s, domain %u"
+                                               : "%s, domain %u, is to run on unprotected",
+                 rec->name, rec->domid);
         if (what == COLO_RECOVER_TAKEOVER && rec->disks.n) {
             r = colo_disks_undo_takeover(&rec->disks, &e);
             note(r, &e, &rc, err);

@@ -89,7 +89,7 @@ out:
         watch_close(w);
         return rc;
     }
-    colo_monitor_log("watching %s, domain %u", w->cfg.c_info.name, domid);
+    colo_log("watching %s, domain %u", w->cfg.c_info.name, domid);
     *out = w;
     return 0;
 }
@@ -134,10 +134,10 @@ static void dump_core(struct colo_watch *w)
 
     if (!path)
         return;
-    colo_monitor_log("dumping the guest's memory to %s", path);
+    colo_log("dumping the guest's memory to %s", path);
     r = libxl_domain_core_dump(w->ctx, w->domid, path, NULL);
     if (r)
-        colo_monitor_log("the dump failed (libxl error %d)", r);
+        colo_log("the dump failed (libxl error %d)", r);
     free(path);
 }
 
@@ -162,7 +162,7 @@ static int restart(struct colo_watch *w, uint32_t *domid, struct colo_err *err)
     uint32_t fresh = INVALID_DOMID;
     int r;
 
-    colo_monitor_log("building %s anew", w->cfg.c_info.name);
+    colo_log("building %s anew", w->cfg.c_info.name);
     if (colo_disks_wait_free(&w->cfg, colo_now() + DISKS_TIMEOUT, err))
         return colo_err_prefix(err, "%s is not restarted", w->cfg.c_info.name);
     r = libxl_domain_create_new(w->ctx, &w->cfg, &fresh, NULL, NULL);
@@ -174,7 +174,7 @@ static int restart(struct colo_watch *w, uint32_t *domid, struct colo_err *err)
     if (r)
         return xl_fail(err, "restart-failed", r, "starting the restarted", fresh);
     *domid = fresh;
-    colo_monitor_log("%s runs again, as domain %u", w->cfg.c_info.name, fresh);
+    colo_log("%s runs again, as domain %u", w->cfg.c_info.name, fresh);
     return 0;
 }
 
@@ -191,12 +191,12 @@ static int watch_act(struct colo_watch *w, uint32_t *domid, struct colo_err *err
 
     *domid = 0;
     if (w->destroyed) {
-        colo_monitor_log("domain %u has been destroyed", w->domid);
+        colo_log("domain %u has been destroyed", w->domid);
         return 0;
     }
     plan = colo_life_decide(&policy, w->reason);
-    colo_monitor_log("domain %u has shut down (%s): %s", w->domid,
-                     libxl_shutdown_reason_to_string(w->reason), plan.why);
+    colo_log("domain %u has shut down (%s): %s", w->domid,
+             libxl_shutdown_reason_to_string(w->reason), plan.why);
 
     /* What has been changed meanwhile (xl block-attach, ...) is to be there again. */
     if (plan.step == COLO_LIFE_RESTART || plan.step == COLO_LIFE_RENAME_RESTART)
