@@ -181,9 +181,6 @@ int colo_qdisks_start(struct colo_qdisks *d, const char *const sockets[], struct
 {
     char name[sizeof(PREFIX) + COLO_VDEV];
 
-    /* what a session that was killed may have left */
-    if (colo_qdisks_stop(d->qmp, colo_now() + T_QMP, err))
-        return -1;
     for (uint32_t i = 0; i < d->n; i++) {
         snprintf(name, sizeof(name), PREFIX "%s", d->disk[i].vdev);
         if (add_node(d, name, sockets[i], err) || start_mirror(d, &d->disk[i], name, err))

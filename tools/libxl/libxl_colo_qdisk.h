@@ -41,7 +41,8 @@ int colo_qdisk_device(const char *vdev, libxl_hdtype type, char *device, size_t 
 int colo_qdisks_prepare(struct colo_qdisks *d, struct colo_qmp *q, const libxl_domain_config *cfg,
                         struct colo_err *err);
 
-/* start: QEMU begins to copy, each disk to the NBD server on its socket. */
+/* start: QEMU begins to copy, each disk to the NBD server on its socket.  What an earlier session may
+ * have left has been stopped before. */
 int colo_qdisks_start(struct colo_qdisks *d, const char *const sockets[], struct colo_err *err);
 
 /* How far it is (done, total, ready).  1: all disks are on both hosts; 0: not yet. */

@@ -281,6 +281,7 @@ static void test_what_a_killed_session_left_goes_first(void **state)
     put(m.job, "colo-disk-hda");
     put(m.node, "drive-of-somebody");
     tl_ok(colo_qdisks_prepare(&x.d, x.q, &x.cfg, &err), &err);
+    tl_ok(colo_qdisks_stop(x.q, soon(), &err), &err);
     tl_ok(colo_qdisks_start(&x.d, sockets, &err), &err);
     tl_ok(colo_qdisks_stop(x.q, soon(), &err), &err);
     assert_true(find(m.node, "drive-of-somebody") >= 0);
